@@ -1,0 +1,79 @@
+"""Outputs appear whole or not at all: written beside, fsynced, renamed.
+
+A reader never sees half a file, and a full disk leaves what was there before.
+After the rename the parent folder is fsynced too, so that the new name survives a power cut.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path`; on any failure the old content stays and nothing is left beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """`write_bytes_atomic` for a text, as UTF-8."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """`write_bytes_atomic` for a JSON value, indented for people."""
+    write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the name `path` only when the block ends well.
+
+    An existing folder of that name is replaced: moved aside first, removed when the new one stands.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    beside.mkdir()
+    try:
+        yield beside
+        for item in sorted(beside.rglob("*")):
+            fsync_path(item)
+        fsync_path(beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    aside = _beside(path) if path.exists() else None
+    if aside is not None:
+        os.replace(path, aside)
+    os.replace(beside, path)
+    fsync_path(path.parent)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
