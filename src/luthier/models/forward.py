@@ -1,0 +1,104 @@
+"""One forward pass in two halves: the backbone gives hidden states, the head turns some of them into logits.
+
+Halving it lets a loss ask for logits only where something is predicted, and in pieces, so that the full
+(tokens x vocabulary) matrix never exists. `causal_parts` finds the halves of any transformers causal model
+and proves, on a few tokens of that very model, that head(backbone(x)) equals what the model itself answers.
+This file knows nothing of losses, batches or adapters beyond unwrapping them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Head:
+    """hidden -> logits: `softcap * tanh((hidden @ weight.T + bias) * scale / softcap)`.
+
+    weight_VC: (vocabulary, channels). bias_V or None. scale: Granite divides and Cohere multiplies its
+    logits by a constant. softcap: Gemma 2 bounds its logits; 0 means no bound.
+    """
+
+    weight_VC: Tensor
+    bias_V: Tensor | None = None
+    scale: float = 1.0
+    softcap: float = 0.0
+
+    def logits(self, hidden_NC: Tensor) -> Tensor:
+        """Logits of shape (N, vocabulary), in float32 after the matrix product."""
+        logits = nn.functional.linear(hidden_NC.to(self.weight_VC.dtype), self.weight_VC, self.bias_V).float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits
+
+
+@dataclass(frozen=True)
+class CausalParts:
+    """A causal language model as backbone and head. `backbone` keeps any adapter layers that are inside it."""
+
+    backbone: nn.Module
+    lm_head: nn.Module
+    scale: float
+    softcap: float
+
+    def hidden_states(self, token_ids_BT: Tensor) -> Tensor:
+        """Final hidden states, shape (B, T, channels). Rows are right-padded: causal attention needs no mask."""
+        hidden: Tensor = self.backbone(input_ids=token_ids_BT, use_cache=False).last_hidden_state
+        return hidden
+
+    def head(self) -> Head:
+        """The head with its present weights (they may be training, or be tied to the embeddings)."""
+        weight = self.lm_head.weight
+        bias = getattr(self.lm_head, "bias", None)
+        assert isinstance(weight, Tensor)
+        return Head(weight, bias, self.scale, self.softcap)
+
+
+def causal_parts(model: Any) -> CausalParts:
+    """Split a causal model, and prove the split on it.
+
+    Raises ModelError where head(backbone(x)) is not what the model answers: such an architecture does
+    something to its logits that this file does not know, and training it would be wrong without a word.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    backbone = getattr(base, base.base_model_prefix, None)
+    lm_head = base.get_output_embeddings()
+    if backbone is None or lm_head is None or backbone is base:
+        raise ModelError(f"{type(base).__name__}: expected a causal language model with a head, found none")
+    config = base.config
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    if scaling := getattr(config, "logits_scaling", None):
+        scale /= float(scaling)
+    softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+    parts = CausalParts(backbone, lm_head, scale, softcap)
+    _prove(base, parts)
+    return parts
+
+
+@torch.no_grad()
+def _prove(model: Any, parts: CausalParts) -> None:
+    training = model.training
+    model.eval()
+    try:
+        device = parts.head().weight_VC.device
+        count = min(8, int(model.config.vocab_size))
+        token_ids_BT = torch.arange(count, device=device)[None]
+        expected = model(input_ids=token_ids_BT, use_cache=False).logits[0].float()
+        got = parts.head().logits(parts.hidden_states(token_ids_BT)[0])
+    finally:
+        model.train(training)
+    # Both sides run the same kernels, so all that may differ is one rounding of the model's own dtype.
+    tolerance = 4 * torch.finfo(parts.head().weight_VC.dtype).eps * float(expected.abs().max() + 1)
+    worst = float((got - expected).abs().max())
+    if not worst <= tolerance:
+        raise ModelError(
+            f"{type(model).__name__} changes its logits in a way Luthier does not know: head(backbone(x)) "
+            f"differs from the model's own logits by {worst:.3g} (at most {tolerance:.3g} expected); "
+            "this architecture cannot be trained yet"
+        )

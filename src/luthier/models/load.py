@@ -1,0 +1,173 @@
+"""Find a model by name, folder or hub id and load it with its tokenizer and its one token path.
+
+Code from the hub is never run and pickle is never read: weights are safetensors.
+This file knows nothing of runs or registries; it takes names and paths.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.chat.render import Renderer
+from luthier.errors import ModelError
+from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
+from luthier.models.hardware import choose_dtype, default_device
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are. `base`: what weights come from; `adapter`: a PEFT folder laid over it."""
+
+    name: str
+    base: str
+    adapter: Path | None = None
+
+    @property
+    def tokenizer_place(self) -> str:
+        """An adapter folder that brings a tokenizer was trained with that one."""
+        if self.adapter is not None and (self.adapter / "tokenizer.json").exists():
+            return str(self.adapter)
+        return self.base
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to answer: the module, its tokenizer, its renderer, and how it was loaded."""
+
+    model: Any
+    tokenizer: Any
+    renderer: Renderer
+    source: Source
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def context_length(self) -> int:
+        """The positions that the architecture was made for; 0 where the config does not say."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+
+
+def find_model(ref: str) -> Source:
+    """What `ref` means: an embedded name, a model or adapter folder, or else a hub id.
+
+    Raises ModelError for a folder that holds no model, and for a path that does not exist.
+    """
+    if ref in EMBEDDED:
+        folder = EMBEDDED[ref].folder
+        if not (folder / "config.json").exists():
+            raise ModelError(f"{ref} is not in this installation ({folder} holds no config.json)")
+        return Source(ref, str(folder))
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        return _source_of_folder(ref, folder)
+    if folder.exists():
+        raise ModelError(f"{ref}: expected a model folder or a hub id, got a file")
+    if ref.startswith((".", "/", "~")) or ref.count("/") > 1:
+        raise ModelError(f"{ref}: there is no such folder. Embedded models: {', '.join(EMBEDDED)}")
+    return Source(ref, ref)
+
+
+def _source_of_folder(ref: str, folder: Path) -> Source:
+    adapter_config = folder / "adapter_config.json"
+    if adapter_config.exists():
+        base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        if not base:
+            raise ModelError(f"{adapter_config}: names no base model (base_model_name_or_path)")
+        return Source(ref, find_model(str(base)).base, folder)
+    config = folder / "config.json"
+    if not config.exists():
+        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
+        raise ModelError(
+            f"{ref}: not a model folder: expected config.json (a model) or adapter_config.json (an adapter), "
+            f"found {inside}"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{ref}: expected weights as *.safetensors; Luthier never reads pickled weights (.bin, .pt). "
+            "Convert them with a tool that you trust"
+        )
+    return Source(ref, ref)
+
+
+def load_tokenizer(place: str) -> Any:
+    """The tokenizer of a model folder or hub id. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{place}: cannot load a tokenizer: {_first_line(error)}") from error
+
+
+def load_config(place: str) -> Any:
+    """The architecture's config. Raises ModelError, also where it would need code from the hub."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{place}: this model needs code of its own (auto_map in its config.json). Luthier never runs "
+                "code that comes with a model; use one whose architecture transformers itself knows"
+            ) from error
+        raise ModelError(f"{place}: cannot load a model config: {_first_line(error)}") from error
+
+
+def load_model(
+    ref: str = DEFAULT_MODEL,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    template_options: dict[str, Any] | None = None,
+) -> LoadedModel:
+    """Load a model for answering.
+
+    `dtype`: auto (measured on this machine), float32, bfloat16, float64. Raises ModelError.
+    """
+    source = find_model(ref)
+    chosen_device = default_device() if device == "auto" else torch.device(device)
+    chosen_dtype = choose_dtype(chosen_device).dtype if dtype == "auto" else DTYPES[dtype]
+    tokenizer = load_tokenizer(source.tokenizer_place)
+    model = load_weights(source.base, chosen_dtype)
+    if source.adapter is not None:
+        model = attach_adapter(model, source.adapter)
+    model.to(chosen_device).eval()
+    renderer = Renderer(tokenizer, template_kwargs=template_options)
+    return LoadedModel(model, tokenizer, renderer, source, chosen_device, chosen_dtype)
+
+
+def load_weights(place: str, dtype: torch.dtype) -> Any:
+    """The causal model of a folder or hub id, in `dtype`, on the CPU. Raises ModelError."""
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(place)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
+
+
+def attach_adapter(model: Any, folder: Path) -> Any:
+    """Lay the PEFT adapter in `folder` over `model`. Raises ModelError where its keys do not fit."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder}: cannot attach the adapter: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
