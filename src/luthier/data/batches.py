@@ -1,0 +1,111 @@
+"""From rows to what one optimizer step computes.
+
+A step takes `batch_size` rows, whatever their lengths; its micro-batches are only a way to compute it in
+pieces, so the result does not depend on how they are cut. The order of an epoch follows from (seed, epoch)
+alone: step n is known without having seen steps 0..n-1, and that is all the data cursor a resume needs.
+Rows are padded at the right: under causal attention no real token sees a pad, so no mask is needed.
+This file knows nothing of torch, models or losses.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.dataset import TokenDataset
+
+_LENGTH_MULTIPLE = 8  # micro-batches of few distinct shapes let the allocator reuse its blocks
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through the model together. B rows, T the longest row's length rounded up.
+
+    token_ids_BT: int64, right-padded with 0. targets_BT: the id that position t must predict.
+    weights_BT: float32, how much that prediction counts; 0 at pads and wherever nothing is learnt.
+    row_indices_B: which rows of the dataset these are.
+    num_tokens: the tokens that are not pads.
+    """
+
+    token_ids_BT: NDArray[np.int64]
+    targets_BT: NDArray[np.int64]
+    weights_BT: NDArray[np.float32]
+    row_indices_B: NDArray[np.int64]
+    num_tokens: int
+
+    @property
+    def weight_sum(self) -> float:
+        return float(self.weights_BT.sum(dtype=np.float64))
+
+
+def pad_rows(dataset: TokenDataset, indices: Sequence[int]) -> MicroBatch:
+    """Lay the rows `indices` under each other."""
+    longest = max(int(dataset.offsets[i + 1] - dataset.offsets[i]) for i in indices)
+    width = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+    token_ids = np.zeros((len(indices), width), dtype=np.int64)
+    targets = np.zeros_like(token_ids)
+    weights = np.zeros((len(indices), width), dtype=np.float32)
+    num_tokens = 0
+    for line, index in enumerate(indices):
+        ids, row_weights = dataset.row(index)
+        length = len(ids)
+        token_ids[line, :length] = ids
+        targets[line, : length - 1] = ids[1:]
+        weights[line, : length - 1] = row_weights[1:]
+        num_tokens += length
+    return MicroBatch(token_ids, targets, weights, np.asarray(indices, dtype=np.int64), num_tokens)
+
+
+def microbatches(
+    dataset: TokenDataset, indices: Sequence[int], tokens_per_microbatch: int
+) -> list[MicroBatch]:
+    """Cut the rows `indices` into micro-batches of at most `tokens_per_microbatch` padded tokens each.
+
+    Rows of like length go together, longest first, so that a lack of memory shows at the first step. A
+    single row longer than the budget is a micro-batch of its own.
+    """
+    lengths = dataset.lengths()
+    ordered = sorted(indices, key=lambda i: (-int(lengths[i]), i))
+    batches: list[MicroBatch] = []
+    group: list[int] = []
+    for index in ordered:
+        if group and (len(group) + 1) * int(lengths[group[0]]) > tokens_per_microbatch:
+            batches.append(pad_rows(dataset, group))
+            group = []
+        group.append(index)
+    batches.append(pad_rows(dataset, group))
+    return batches
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which rows each optimizer step takes, for any number of epochs.
+
+    The last step of an epoch takes the rows that are left, so every row is seen once an epoch.
+    """
+
+    dataset: TokenDataset
+    batch_size: int
+    tokens_per_microbatch: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.dataset.num_rows // self.batch_size)
+
+    def rows_of_step(self, step: int) -> list[int]:
+        """The row indices of optimizer step `step` (0-based)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.dataset.num_rows)
+        start = place * self.batch_size
+        return [int(i) for i in order[start : start + self.batch_size]]
+
+    def step(self, step: int) -> list[MicroBatch]:
+        """The micro-batches of optimizer step `step` (0-based)."""
+        return microbatches(self.dataset, self.rows_of_step(step), self.tokens_per_microbatch)
+
+
+def validation_batches(dataset: TokenDataset, tokens_per_microbatch: int) -> Iterator[MicroBatch]:
+    """All rows of the dataset once."""
+    yield from microbatches(dataset, range(dataset.num_rows), tokens_per_microbatch)

@@ -1,0 +1,172 @@
+"""Rows of tokens, held flat: one array of ids, one of weights, one of offsets.
+
+Two ways in. `chat_dataset` renders conversations through the one token path; `text_dataset` cuts plain
+documents into pieces for continued pretraining. Over-long rows are never cut without a word: the policy is
+the caller's and the counts come back in the dataset. This file knows nothing of torch, models or batches.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.chat.messages import Conversation
+from luthier.chat.render import Renderer, Rendering
+from luthier.data.sources import Row
+from luthier.errors import DataError, LuthierError
+
+TooLong = Literal["error", "drop", "truncate"]
+
+_ENCODE_AT_ONCE = 512  # documents handed to the tokenizer in one call: bounds the memory of tokenising
+
+
+@dataclass(frozen=True)
+class TokenDataset:
+    """`num_rows` rows of tokens; row i is `token_ids[offsets[i]:offsets[i + 1]]`, weights likewise.
+
+    `places[i]` is the `file:line` that row i came from. A weight w at position t says how much the
+    prediction of token t counts; the first token of a row is never predicted.
+    """
+
+    token_ids: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    places: Sequence[str]
+    num_dropped: int = 0
+    num_truncated: int = 0
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_supervised(self) -> int:
+        """How many tokens carry a weight other than zero."""
+        return int(np.count_nonzero(self.weights))
+
+    def row(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Token ids and weights of row `index`, as views, each of shape (length,)."""
+        span = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return self.token_ids[span], self.weights[span]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per row, shape (num_rows,)."""
+        return np.diff(self.offsets)
+
+
+class _Builder:
+    """Collects rows into flat arrays."""
+
+    def __init__(self) -> None:
+        self.ids: list[NDArray[np.int32]] = []
+        self.weights: list[NDArray[np.float32]] = []
+        self.places: list[str] = []
+        self.num_dropped = 0
+        self.num_truncated = 0
+
+    def add(self, token_ids: Sequence[int], weights: Sequence[float], place: str) -> None:
+        self.ids.append(np.asarray(token_ids, dtype=np.int32))
+        row_weights = np.array(weights, dtype=np.float32)
+        row_weights[0] = 0.0  # nothing stands before the first token, so nothing predicts it
+        self.weights.append(row_weights)
+        self.places.append(place)
+
+    def build(self) -> TokenDataset:
+        if not self.ids:
+            raise DataError("no row is left to train on: every row was empty, or longer than max_length")
+        offsets = np.zeros(len(self.ids) + 1, dtype=np.int64)
+        np.cumsum([len(ids) for ids in self.ids], out=offsets[1:])
+        return TokenDataset(
+            np.concatenate(self.ids),
+            np.concatenate(self.weights),
+            offsets,
+            self.places,
+            self.num_dropped,
+            self.num_truncated,
+        )
+
+
+def chat_dataset(
+    conversations: Iterable[tuple[str, Conversation]],
+    renderer: Renderer,
+    *,
+    max_length: int,
+    too_long: TooLong = "error",
+) -> TokenDataset:
+    """Render `(place, conversation)` pairs into rows of at most `max_length` tokens.
+
+    `too_long` says what happens to a longer row: `error` names it, `drop` leaves it out, `truncate` cuts
+    its end (and then the answer's end may be lost: the row is kept only if something is still supervised).
+    Raises DataError or TemplateError with the place of the row; a row that supervises nothing is an error.
+    """
+    rows = _Builder()
+    for place, conversation in conversations:
+        try:
+            renderings = renderer.render(conversation)
+        except LuthierError as error:
+            raise type(error)(f"{place}: {error}") from error
+        for rendering in renderings:
+            _add_rendering(rows, rendering, place, max_length, too_long)
+    return rows.build()
+
+
+def _add_rendering(
+    rows: _Builder, rendering: Rendering, place: str, max_length: int, too_long: TooLong
+) -> None:
+    token_ids, weights = rendering.token_ids, rendering.weights
+    if rendering.num_supervised == 0:
+        raise DataError(f"{place}: nothing to learn: no token of this row is supervised (all weights are 0)")
+    if len(token_ids) > max_length:
+        if too_long == "error":
+            raise DataError(
+                f"{place}: {len(token_ids)} tokens, but data.max_length is {max_length}: raise it, or set "
+                "data.too_long to drop (leave such rows out) or truncate (lose the end of the answer)"
+            )
+        token_ids, weights = token_ids[:max_length], weights[:max_length]
+        if too_long == "drop" or not any(weights):
+            rows.num_dropped += 1
+            return
+        rows.num_truncated += 1
+    rows.add(token_ids, weights, place)
+
+
+def text_dataset(rows: Iterable[Row], tokenizer: Any, *, max_length: int) -> TokenDataset:
+    """Cut documents (`{"text": ...}`) into pieces of at most `max_length` tokens; every token is learnt.
+
+    A document ends with the tokenizer's end-of-text token. Neighbouring pieces of a document overlap by one
+    token, so that each token but the document's first is predicted exactly once. Pieces never join two
+    documents. Raises DataError with the place of a row without a text.
+    """
+    end_id = tokenizer.eos_token_id
+    if end_id is None:
+        raise DataError("this tokenizer has no end-of-text token (eos_token), so documents cannot be ended")
+    pieces = _Builder()
+    stream = iter(rows)
+    while batch := list(islice(stream, _ENCODE_AT_ONCE)):
+        texts = [_text_of(row) for row in batch]
+        encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        for row, ids in zip(batch, encoded, strict=True):
+            for piece in _pieces([*ids, end_id], max_length):
+                pieces.add(piece, np.ones(len(piece), dtype=np.float32), row.where)
+    return pieces.build()
+
+
+def _text_of(row: Row) -> str:
+    text = row.value.get("text")
+    if not isinstance(text, str) or not text:
+        raise DataError(f"{row.where}: field 'text': expected a text that is not empty, got {text!r:.60}")
+    return text
+
+
+def _pieces(ids: Sequence[int], max_length: int) -> Iterator[Sequence[int]]:
+    stride = max_length - 1
+    for start in range(0, max(len(ids) - 1, 1), stride):
+        yield ids[start : start + max_length]
