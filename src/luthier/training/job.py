@@ -1,0 +1,348 @@
+"""From a recipe to a finished run: the one place where the parts of training are put together.
+
+    plan_job      recipe layers -> rows of tokens, every value resolved, nothing written yet
+    run_job       a plan and a run folder -> weights, metrics, report, status word
+
+This file knows nothing of screens, tasks or exports: trackers and evaluators are handed in.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.chat.messages import Conversation
+from luthier.chat.render import Renderer
+from luthier.chat.templates import FAMILIES, load_family
+from luthier.config import Layer
+from luthier.data.batches import BatchPlan, MicroBatch, validation_batches
+from luthier.data.dataset import TokenDataset, chat_dataset, text_dataset
+from luthier.data.formats import to_conversation
+from luthier.data.sources import Row, read_rows
+from luthier.data.split import hold_out
+from luthier.errors import ConfigError, DataError, LuthierError
+from luthier.hashing import hash_file
+from luthier.models.embedded import EMBEDDED
+from luthier.models.forward import causal_parts
+from luthier.models.fresh import new_model
+from luthier.models.hardware import choose_dtype, default_device
+from luthier.models.load import DTYPES, Source, find_model, load_config, load_tokenizer, load_weights
+from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
+from luthier.registry.runs import Run, RunStatus
+from luthier.training.checkpoint import CheckpointStore
+from luthier.training.loop import Evaluator, Learner, LoopConfig, LoopResult, train
+from luthier.training.objectives import OBJECTIVES, Objective
+from luthier.training.optim import build_optimizers, build_schedule
+from luthier.training.recipe import (
+    FEW_ROWS,
+    FEW_ROWS_DEFAULTS,
+    FullMethod,
+    LoraMethod,
+    Recipe,
+    Resolved,
+    TopLayersMethod,
+    resolve,
+)
+from luthier.training.report import write_report
+from luthier.training.tracking import End, Tracker
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs, known before the first step and before anything is written."""
+
+    resolved: Resolved
+    tokenizer: Any
+    renderer: Renderer
+    source: Source | None
+    train_rows: TokenDataset
+    validation_rows: TokenDataset | None
+    data_manifest: list[dict[str, Any]]
+    num_steps: int
+    device: torch.device
+    compute_dtype: torch.dtype
+    dtype_reason: str
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.resolved.recipe
+
+    @property
+    def batches(self) -> BatchPlan:
+        train_config = self.recipe.train
+        return BatchPlan(
+            self.train_rows, train_config.batch_size, train_config.tokens_per_microbatch, train_config.seed
+        )
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A finished run: how its loop ended, what was trained, and where the model lies."""
+
+    loop: LoopResult
+    trainable_parameters: int
+    all_parameters: int
+    model_folder: Path
+    report: Path
+
+
+def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
+    """Read and render the data, and resolve every value of the recipe.
+
+    Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
+    """
+    first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
+    source = find_model(first.model.name) if first.model.name is not None else None
+    tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
+    _choose_template(tokenizer, first.model.template)
+    renderer = Renderer(tokenizer, template_kwargs=first.model.template_options)
+    _check_length(first, source)
+
+    objective = OBJECTIVES[first.objective]
+    train_rows, validation_rows = _rows(first, objective, renderer, tokenizer)
+    implied = list(_implied_by_model(layers, where))
+    if train_rows.num_rows < FEW_ROWS:
+        implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
+    resolved = resolve(layers, implied=implied, where=where)
+    recipe = resolved.recipe
+
+    device = default_device() if recipe.train.device == "auto" else torch.device(recipe.train.device)
+    if recipe.train.dtype == "auto":
+        choice = choose_dtype(device)
+        compute_dtype, reason = choice.dtype, choice.reason
+    else:
+        compute_dtype, reason = DTYPES[recipe.train.dtype], resolved.sources["train.dtype"]
+    steps_per_epoch = math.ceil(train_rows.num_rows / recipe.train.batch_size)
+    num_steps = recipe.train.max_steps or max(1, round(steps_per_epoch * recipe.train.epochs))
+    return Plan(
+        resolved,
+        tokenizer,
+        renderer,
+        source,
+        train_rows,
+        validation_rows,
+        _manifest(recipe, train_rows, validation_rows),
+        num_steps,
+        device,
+        compute_dtype,
+        reason,
+    )
+
+
+def run_job(
+    plan: Plan,
+    run: Run,
+    *,
+    tracker: Tracker,
+    evaluators: Callable[[Any], Sequence[Evaluator]] | None = None,
+    resume: bool = False,
+) -> JobResult:
+    """Train the plan into the run folder. `evaluators` makes them from the model that will train.
+
+    The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
+    errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
+    or the last ones where nothing was held out.
+    """
+    recipe = plan.recipe
+    run.set_status(RunStatus.RUNNING)
+    end = End(step=0, status="failed", reason="stopped before the first step")
+    try:
+        torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
+        model = _model_to_train(plan)
+        learner = Learner(model, causal_parts(model), plan.device)
+        optimizers = build_optimizers(model.named_parameters(), recipe.optim)
+        store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
+        result = train(
+            learner,
+            OBJECTIVES[recipe.objective],
+            plan.batches,
+            optimizers,
+            build_schedule(recipe.optim, plan.num_steps),
+            _loop_config(plan),
+            store=store,
+            tracker=tracker,
+            validation=_validation(plan),
+            evaluators=evaluators(model) if evaluators else (),
+            resume=resume,
+        )
+        end = _end(result)
+        if result.outcome != "interrupted":
+            store.load_best(model)
+            save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+        trainable, total = count_parameters(model)
+    except BaseException as error:
+        word = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        end = End(step=end.step, status=word, reason=_reason(error))
+        raise
+    finally:
+        tracker.close(end)
+        run.set_status(end.status, end.reason)
+    return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
+
+
+def _end(result: LoopResult) -> End:
+    progress = result.progress
+    return End(
+        step=result.num_steps,
+        status="interrupted" if result.outcome == "interrupted" else "finished",
+        best_step=progress.best_step,
+        best_validation_loss=progress.best_validation_loss,
+        reason=result.outcome if result.outcome == "stopped early" else None,
+        seconds=progress.seconds,
+    )
+
+
+def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
+    name = resolve([*layers], implied=[Layer("", {"model": {}})], where=where).recipe.model.name
+    if name in EMBEDDED and EMBEDDED[name].training_defaults:
+        return [Layer(f"default for {name}", EMBEDDED[name].training_defaults)]
+    return []
+
+
+def _choose_template(tokenizer: Any, template: str | None) -> None:
+    if template is None:
+        return
+    if template in FAMILIES:
+        tokenizer.chat_template = load_family(template).template
+        return
+    path = Path(template)
+    if not path.is_file():
+        raise ConfigError(f"model.template: expected a file or one of {', '.join(FAMILIES)}; got {template!r}")
+    tokenizer.chat_template = path.read_text(encoding="utf-8")
+
+
+def _check_length(recipe: Recipe, source: Source | None) -> None:
+    if recipe.model.new is not None:
+        limit = recipe.model.new.context_length
+    else:
+        assert source is not None
+        limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
+    if limit and recipe.data.max_length > limit:
+        raise ConfigError(
+            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
+        )
+
+
+def _rows(
+    recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
+) -> tuple[TokenDataset, TokenDataset | None]:
+    rows = [row for path in recipe.data.train for row in read_rows(Path(path))]
+    if recipe.data.validation is not None:
+        held_out = list(read_rows(Path(recipe.data.validation)))
+    elif recipe.data.validation_share > 0:
+        rows, held_out = hold_out(rows, recipe.data.validation_share)
+    else:
+        held_out = []
+
+    def tokens(some: Sequence[Row]) -> TokenDataset:
+        if objective.rows == "text":
+            return text_dataset(some, tokenizer, max_length=recipe.data.max_length)
+        pairs: Iterator[tuple[str, Conversation]] = ((r.where, to_conversation(r.value, where=r.where)) for r in some)
+        return chat_dataset(
+            pairs, renderer, max_length=recipe.data.max_length, too_long=recipe.data.too_long
+        )
+
+    dataset = tokens(rows)
+    if dataset.num_supervised == 0:
+        raise DataError(f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn")
+    return dataset, tokens(held_out) if held_out else None
+
+
+def _manifest(
+    recipe: Recipe, train_rows: TokenDataset, validation_rows: TokenDataset | None
+) -> list[dict[str, Any]]:
+    files = [("train", path) for path in recipe.data.train]
+    if recipe.data.validation is not None:
+        files.append(("validation", recipe.data.validation))
+    if recipe.evaluation.items is not None:
+        files.append(("evaluation items", recipe.evaluation.items))
+    counts = {"train": train_rows, "validation": validation_rows}
+    manifest = []
+    for role, path in files:
+        rows = sum(1 for _ in read_rows(Path(path)))
+        entry: dict[str, Any] = {"role": role, "path": path, "sha256": hash_file(Path(path)), "rows": rows}
+        if (dataset := counts.get(role)) is not None:
+            entry |= {"tokens": dataset.num_tokens, "supervised_tokens": dataset.num_supervised}
+            entry |= {"dropped": dataset.num_dropped, "truncated": dataset.num_truncated}
+        manifest.append(entry)
+    return manifest
+
+
+def _model_to_train(plan: Plan) -> Any:
+    recipe = plan.recipe
+    exact = plan.compute_dtype == torch.float64
+    master_dtype = torch.float64 if exact else torch.float32
+    if recipe.model.new is not None:
+        model = new_model(recipe.model.new, plan.tokenizer)
+    else:
+        assert plan.source is not None
+        if plan.source.adapter is not None:
+            raise ConfigError(
+                f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
+            )
+        model = load_weights(plan.source.base, plan.compute_dtype)
+    match recipe.method:
+        case FullMethod():
+            model = apply_full(model, master_dtype)
+        case TopLayersMethod(num_layers=num_layers):
+            model = apply_top_layers(model, num_layers, master_dtype)
+        case LoraMethod() as method:
+            model = apply_lora(model, method, recipe.model.name or "", master_dtype)
+    if recipe.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    return model.to(plan.device)
+
+
+def _loop_config(plan: Plan) -> LoopConfig:
+    recipe, steps_per_epoch = plan.recipe, plan.batches.steps_per_epoch
+    per_epoch = recipe.evaluation.per_epoch
+    evaluate_every = max(1, round(steps_per_epoch / per_epoch)) if per_epoch else plan.num_steps + 1
+    return LoopConfig(
+        num_steps=plan.num_steps,
+        evaluate_every=evaluate_every,
+        checkpoint_every=recipe.checkpoint.every_steps or evaluate_every,
+        clip_norm=recipe.optim.clip_norm,
+        patience=recipe.evaluation.patience,
+        compute_dtype=plan.compute_dtype,
+    )
+
+
+def _validation(plan: Plan) -> Callable[[], Iterator[MicroBatch]] | None:
+    rows = plan.validation_rows
+    if rows is None:
+        return None
+    return lambda: validation_batches(rows, plan.recipe.train.tokens_per_microbatch)
+
+
+def _save_dtype(plan: Plan) -> torch.dtype:
+    """Whole models are saved in the dtype that their base was stored in; new ones in bfloat16."""
+    if plan.recipe.model.new is not None:
+        return torch.bfloat16
+    assert plan.source is not None
+    stored = getattr(load_config(plan.source.base), "dtype", None)
+    return stored if isinstance(stored, torch.dtype) else torch.float32
+
+
+def describe(plan: Plan) -> list[tuple[str, str, str]]:
+    """Every value of the run with where it came from: (dotted key, value as JSON, source)."""
+    values = plan.recipe.model_dump(mode="json", exclude_none=True)
+
+    def leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix.rstrip("."), node
+
+    return [
+        (key, json.dumps(value), plan.resolved.sources.get(key, "default")) for key, value in leaves(values, "")
+    ]

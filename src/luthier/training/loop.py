@@ -1,0 +1,280 @@
+"""The loop: one, for every objective, read from top to bottom.
+
+A step takes its micro-batches, adds up loss sums divided by the weight of the whole step, clips, and moves
+the weights, but only if loss and gradient are finite. It knows what it is handed: a model, an objective,
+batches by step number, optimizers, evaluators, a tracker, a checkpoint store. It knows nothing of files of
+data, recipes, tasks or screens.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from luthier.data.batches import MicroBatch
+from luthier.errors import TrainingError
+from luthier.models.forward import CausalParts
+from luthier.training.checkpoint import CheckpointStore
+from luthier.training.objectives import Objective, Outputs, Targets
+from luthier.training.optim import Schedule, set_learning_rate
+from luthier.training.tracking import (
+    Checkpoint,
+    Evaluation,
+    Sample,
+    Step,
+    Tracker,
+    peak_memory_bytes,
+)
+
+
+class Batches(Protocol):
+    """Micro-batches by step number (see data.batches.BatchPlan)."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def step(self, step: int) -> list[MicroBatch]: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluator found: named numbers, and sample answers for the eye."""
+
+    metrics: dict[str, float]
+    samples: Sequence[Sample] = ()
+
+
+Evaluator = Callable[[nn.Module], Measured]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """`evaluate_every` and `checkpoint_every` count steps. `patience` 0 never stops early."""
+
+    num_steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    clip_norm: float
+    patience: int = 0
+    compute_dtype: torch.dtype = torch.float32
+
+
+@dataclass
+class Progress:
+    """What the loop must remember beyond weights, optimizers and random state; saved with every checkpoint."""
+
+    tokens: int = 0
+    supervised_tokens: int = 0
+    seconds: float = 0.0
+    best_validation_loss: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """How the loop ended: `finished`, `stopped early` or `interrupted`, after `num_steps` steps."""
+
+    outcome: Literal["finished", "stopped early", "interrupted"]
+    num_steps: int
+    progress: Progress
+    last_loss: float | None
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The model in training: the module, its halves, and where it lives."""
+
+    model: nn.Module
+    parts: CausalParts
+    device: torch.device
+
+    def outputs(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
+        """Run the backbone on a micro-batch."""
+        hidden_BTC = self.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(self.device))
+        return Outputs(hidden_BTC, self.parts.head()), Targets(
+            torch.from_numpy(batch.targets_BT).to(self.device),
+            torch.from_numpy(batch.weights_BT).to(self.device),
+        )
+
+
+def train(
+    learner: Learner,
+    objective: Objective,
+    batches: Batches,
+    optimizers: Sequence[Optimizer],
+    schedule: Schedule,
+    config: LoopConfig,
+    *,
+    store: CheckpointStore,
+    tracker: Tracker,
+    validation: Callable[[], Iterator[MicroBatch]] | None = None,
+    evaluators: Sequence[Evaluator] = (),
+    resume: bool = False,
+) -> LoopResult:
+    """Train for `config.num_steps` steps; the model holds the last weights afterwards.
+
+    With `resume`, continues from the newest whole checkpoint of `store`: the curve is the one of a run that
+    was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
+    and the rows are named), CheckpointError where a checkpoint cannot be written.
+    """
+    model, done, progress = learner.model, 0, Progress()
+    if resume and (restored := store.load_latest(model, optimizers, tracker.message)):
+        done, progress = restored[0], Progress(**restored[1])
+    tracker.start(config.num_steps, done)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    outcome: Literal["finished", "stopped early", "interrupted"] = "finished"
+    loss: float | None = None
+    saved = done
+
+    def save() -> None:
+        nonlocal saved
+        path = store.save(done, model, optimizers, vars(progress))
+        tracker.checkpoint(Checkpoint(done, path.name))
+        saved = done
+
+    def evaluate() -> None:
+        validation_loss = mean_loss(learner, objective, validation(), config) if validation else None
+        found = [evaluator(model) for evaluator in evaluators]
+        metrics = {name: value for one in found for name, value in one.metrics.items()}
+        samples = [sample for one in found for sample in one.samples]
+        tracker.evaluation(Evaluation(done, validation_loss, metrics, samples))
+        if validation_loss is None:
+            return
+        if progress.best_validation_loss is None or validation_loss < progress.best_validation_loss:
+            progress.best_validation_loss, progress.best_step = validation_loss, done
+            progress.evaluations_without_gain = 0
+            store.save_best(model, {"step": done, "validation_loss": validation_loss, "metrics": metrics})
+        else:
+            progress.evaluations_without_gain += 1
+
+    model.train()
+    with stop_signal() as stop_asked:
+        while done < config.num_steps:
+            started = time.perf_counter()
+            step_batches = batches.step(done)
+            loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config)
+            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+                raise _not_finite(done, loss, grad_norm, step_batches)
+            learning_rate = set_learning_rate(optimizers, schedule(done))
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            done += 1
+            seconds = time.perf_counter() - started
+            num_tokens = sum(batch.num_tokens for batch in step_batches)
+            progress.tokens += num_tokens
+            progress.supervised_tokens += sum(int((batch.weights_BT != 0).sum()) for batch in step_batches)
+            progress.seconds += seconds
+            tracker.step(
+                Step(
+                    step=done,
+                    epoch=done / batches.steps_per_epoch,
+                    loss=loss,
+                    learning_rate=learning_rate,
+                    grad_norm=grad_norm,
+                    tokens=progress.tokens,
+                    supervised_tokens=progress.supervised_tokens,
+                    tokens_per_second=num_tokens / seconds,
+                    peak_memory_bytes=peak_memory_bytes(),
+                    seconds=progress.seconds,
+                )
+            )
+            if done % config.evaluate_every == 0 or done == config.num_steps:
+                evaluate()
+                if config.patience and progress.evaluations_without_gain >= config.patience:
+                    outcome = "stopped early"
+                    break
+            if stop_asked.is_set():
+                outcome = "interrupted"
+                break
+            if done % config.checkpoint_every == 0:
+                save()
+        if saved != done:
+            save()
+    return LoopResult(outcome, done, progress, loss)
+
+
+def _forward_backward(
+    learner: Learner,
+    objective: Objective,
+    step_batches: Sequence[MicroBatch],
+    parameters: Sequence[nn.Parameter],
+    config: LoopConfig,
+) -> tuple[float, float]:
+    """Gradients of the step's mean loss per unit of weight; returns that loss and the norm before clipping."""
+    weight_sum = sum(batch.weight_sum for batch in step_batches)
+    loss = 0.0
+    for batch in step_batches:
+        with precision(learner.device, config.compute_dtype):
+            outputs, targets = learner.outputs(batch)
+            part = objective.loss(outputs, targets).loss_sum / weight_sum
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += float(part.detach())
+    grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    return loss, float(grad_norm)
+
+
+@torch.no_grad()
+def mean_loss(
+    learner: Learner, objective: Objective, batches: Iterator[MicroBatch], config: LoopConfig
+) -> float:
+    """The loss per unit of weight over all of `batches`, without dropout."""
+    learner.model.eval()
+    loss_sum = weight_sum = 0.0
+    try:
+        for batch in batches:
+            with precision(learner.device, config.compute_dtype):
+                outputs, targets = learner.outputs(batch)
+                loss_sum += float(objective.loss(outputs, targets).loss_sum)
+            weight_sum += batch.weight_sum
+    finally:
+        learner.model.train()
+    return loss_sum / weight_sum
+
+
+def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in `compute_dtype`; the weights that train keep their own, full precision."""
+    if compute_dtype in (torch.float32, torch.float64):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=compute_dtype)
+
+
+def _not_finite(
+    done: int, loss: float, grad_norm: float, step_batches: Sequence[MicroBatch]
+) -> TrainingError:
+    rows = sorted(int(i) for batch in step_batches for i in batch.row_indices_B)
+    return TrainingError(
+        f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; expected finite numbers. "
+        f"The weights were not moved. Rows of this step (0-based, in the order of the data): {rows[:16]}"
+        f"{' ...' if len(rows) > 16 else ''}. Try a lower optim.learning_rate, or train.dtype=float32"
+    )
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM ask the loop to stop after the step in progress; a second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, _frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

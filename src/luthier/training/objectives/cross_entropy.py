@@ -1,0 +1,108 @@
+"""Token-weighted cross-entropy from hidden states, without ever holding all logits.
+
+loss = sum_t weight_t * (logsumexp(logits_t) - logits_t[target_t]), a sum: the caller divides by the weight of
+the whole optimizer step, so that micro-batches, however cut, add up to the large batch.
+
+Logits are made for the supervised positions only and in chunks; gradients of hidden states and of the head
+are formed chunk by chunk in the forward pass, while the chunk's logits are still at hand (the idea of the
+chunked linear cross-entropy of Liger Kernel, arXiv:2410.10989). This file knows nothing of models or data.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luthier.models.forward import Head
+
+_CHUNK_BYTES = 16 << 20  # float32 logits held at once; small enough to stay in the cache of a laptop
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """sum of weighted token losses; inputs (N, C), (V, C), (V) or None, targets (N), weights (N)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_NC: Tensor,
+        weight_VC: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        weights_N: Tensor,
+        scale: float,
+        softcap: float,
+    ) -> Tensor:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        matrix_VC = weight_VC.to(hidden_NC.dtype)
+        grad_hidden_NC = torch.empty_like(hidden_NC) if needs_hidden else None
+        grad_weight_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if needs_weight else None
+        grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if needs_bias and bias_V is not None else None
+        precise = torch.float64 if hidden_NC.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=precise, device=hidden_NC.device)
+        chunk = max(1, _CHUNK_BYTES // (4 * len(weight_VC)))
+        for start in range(0, len(hidden_NC), chunk):
+            part = slice(start, start + chunk)
+            hidden = hidden_NC[part]
+            logits = (hidden @ matrix_VC.T).to(precise)
+            if bias_V is not None:
+                logits += bias_V
+            if scale != 1.0:
+                logits *= scale
+            if softcap:
+                logits = softcap * torch.tanh(logits / softcap)
+            # d(softcap * tanh(x / softcap))/dx = 1 - tanh^2, wanted before the logits are overwritten.
+            slope = 1 - (logits / softcap) ** 2 if softcap else None
+            target_logits = logits.gather(1, targets_N[part, None])
+            logsumexp = torch.logsumexp(logits, dim=1, keepdim=True)
+            weights = weights_N[part, None].to(precise)
+            total += ((logsumexp - target_logits) * weights).sum()
+            if not (needs_hidden or needs_weight):
+                continue
+            grad = logits.sub_(logsumexp).exp_()
+            grad.scatter_add_(1, targets_N[part, None], torch.full_like(target_logits, -1.0))
+            grad *= weights * scale
+            if slope is not None:
+                grad *= slope
+            grad_low = grad.to(hidden_NC.dtype)
+            if grad_hidden_NC is not None:
+                torch.mm(grad_low, matrix_VC, out=grad_hidden_NC[part])
+            if grad_weight_VC is not None:
+                grad_weight_VC += grad_low.T @ hidden
+            if grad_bias_V is not None:
+                grad_bias_V += grad.sum(0) / scale
+        ctx.save_for_backward(grad_hidden_NC, grad_weight_VC, grad_bias_V)
+        ctx.dtypes = (weight_VC.dtype, bias_V.dtype if bias_V is not None else None)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_total,) = grad_outputs
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        return (
+            grad_hidden * grad_total.to(grad_hidden.dtype) if grad_hidden is not None else None,
+            (grad_weight * grad_total).to(weight_dtype) if grad_weight is not None else None,
+            (grad_bias * grad_total).to(bias_dtype) if grad_bias is not None else None,
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def weighted_cross_entropy(hidden_BTC: Tensor, head: Head, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """The sum of weighted token losses over all positions whose weight is not zero, a float32 scalar.
+
+    hidden_BTC: hidden states; targets_BT: int64 id that each position predicts; weights_BT: float.
+    """
+    chosen = weights_BT != 0
+    loss: Tensor = _ChunkedCrossEntropy.apply(
+        hidden_BTC[chosen],
+        head.weight_VC,
+        head.bias_V,
+        targets_BT[chosen],
+        weights_BT[chosen],
+        head.scale,
+        head.softcap,
+    )
+    return loss

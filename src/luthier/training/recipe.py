@@ -1,0 +1,227 @@
+"""The recipe of a run: typed, frozen, one file that a person can write.
+
+Values come in layers: the field's defaults, the defaults of the method, what the model or the data imply,
+the recipe file, the command line. `resolve` lays them over each other and keeps where each came from.
+This file knows nothing of torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from luthier.config import Config, Layer, build, merge_layers
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class NewModelConfig(Config):
+    """A fresh Llama architecture; the vocabulary's size is the tokenizer's."""
+
+    hidden_size: Positive
+    intermediate_size: Positive
+    num_layers: Positive
+    num_heads: Positive
+    num_kv_heads: Positive
+    context_length: Positive
+    rope_theta: float = 10000.0
+    tie_embeddings: bool = True
+
+
+class ModelConfig(Config):
+    """Which model: a `name` (embedded, folder, hub id) or a `new` architecture with a `tokenizer` folder."""
+
+    name: str | None = None
+    new: NewModelConfig | None = None
+    tokenizer: str | None = None
+    template: str | None = None
+    template_options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "ModelConfig":
+        if (self.name is None) == (self.new is None):
+            raise ValueError("give either a name or a new architecture (model.name or model.new)")
+        if self.new is not None and self.tokenizer is None:
+            raise ValueError("a new architecture needs a tokenizer folder (model.tokenizer)")
+        return self
+
+
+class FullMethod(Config):
+    """Every weight trains."""
+
+    name: Literal["full"]
+
+
+class TopLayersMethod(Config):
+    """The last `num_layers` layers, the final norm and an untied head train; what lies below is frozen."""
+
+    name: Literal["top_layers"]
+    num_layers: Positive
+
+
+class LoraMethod(Config):
+    """Low-rank adapters (LoRA, DoRA, rsLoRA). `targets`: `all-linear`, or the names of modules."""
+
+    name: Literal["lora", "dora", "rslora"]
+    rank: Positive
+    alpha: Annotated[float, Field(gt=0)]
+    dropout: Share
+    targets: str | list[str]
+
+
+MethodConfig = Annotated[FullMethod | TopLayersMethod | LoraMethod, Field(discriminator="name")]
+
+
+class DataConfig(Config):
+    """Which rows, and how long they may be (in tokens)."""
+
+    train: list[str] = Field(min_length=1)
+    validation: str | None = None
+    validation_share: Annotated[float, Field(ge=0.0, lt=1.0)]
+    max_length: Annotated[int, Field(ge=2)]
+    too_long: Literal["error", "drop", "truncate"]
+
+
+class OptimConfig(Config):
+    """How weights move. Shares are of all steps; `final_share` is of the learning rate."""
+
+    name: Literal["adamw", "muon"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_share: Share
+    final_share: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    beta1: Share
+    beta2: Share
+    epsilon: Annotated[float, Field(gt=0)]
+    momentum: Share
+    clip_norm: Annotated[float, Field(gt=0)]
+
+
+class TrainConfig(Config):
+    """How much, in which pieces, in which precision."""
+
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Positive | None = None
+    batch_size: Positive
+    tokens_per_microbatch: Positive
+    dtype: Literal["auto", "float32", "bfloat16", "float64"]
+    device: str
+    gradient_checkpointing: bool
+    seed: int
+
+
+class EvaluationConfig(Config):
+    """What is measured while training. `patience`: evaluations without a better loss before stopping, 0 = never."""
+
+    per_epoch: Annotated[float, Field(ge=0)]
+    items: str | None = None
+    max_items: Positive
+    max_new_tokens: Positive
+    num_samples: Annotated[int, Field(ge=0)]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class CheckpointConfig(Config):
+    """Rolling checkpoints: one every `every_steps` steps and at each evaluation, the last `keep` are kept."""
+
+    every_steps: Positive | None = None
+    keep: Positive
+
+
+class Recipe(Config):
+    """One run."""
+
+    model: ModelConfig
+    objective: Literal["sft", "cpt"]
+    method: MethodConfig
+    data: DataConfig
+    optim: OptimConfig
+    train: TrainConfig
+    evaluation: EvaluationConfig
+    checkpoint: CheckpointConfig
+
+
+_LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": "all-linear"}
+
+DEFAULTS: dict[str, Any] = {
+    "objective": "sft",
+    "method": {"name": "lora"},
+    "data": {"validation_share": 0.0, "max_length": 1024, "too_long": "error"},
+    "optim": {
+        "name": "adamw",
+        "schedule": "cosine",
+        "warmup_share": 0.05,
+        "final_share": 0.0,
+        "weight_decay": 0.0,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "momentum": 0.95,
+        "clip_norm": 1.0,
+    },
+    "train": {
+        "epochs": 3,
+        "batch_size": 16,
+        "tokens_per_microbatch": 4096,
+        "dtype": "auto",
+        "device": "auto",
+        "gradient_checkpointing": False,
+        "seed": 0,
+    },
+    "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 128, "num_samples": 2, "patience": 0},
+    "checkpoint": {"keep": 3},
+}
+
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    "full": {"optim": {"learning_rate": 2e-5}},
+    "top_layers": {"method": {"num_layers": 4}, "optim": {"learning_rate": 2e-5}},
+    "lora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
+    "dora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
+    "rslora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
+}
+
+FEW_ROWS = 500
+FEW_ROWS_DEFAULTS: dict[str, Any] = {"optim": {"warmup_share": 0.1}}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe and, for each dotted leaf that was set, the words that say where its value came from."""
+
+    recipe: Recipe
+    sources: Mapping[str, str]
+
+
+def expand_shorthands(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`model: NAME`, `method: NAME` and `data: FILE` are short for the mapping they stand for."""
+    expanded = dict(values)
+    if isinstance(expanded.get("model"), str):
+        expanded["model"] = {"name": expanded["model"]}
+    if isinstance(expanded.get("method"), str):
+        expanded["method"] = {"name": expanded["method"]}
+    if isinstance(expanded.get("data"), str):
+        expanded["data"] = {"train": expanded["data"]}
+    data = expanded.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("train"), str):
+        expanded["data"] = {**data, "train": [data["train"]]}
+    return expanded
+
+
+def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: str = "recipe") -> Resolved:
+    """Lay the user's `layers` over the defaults.
+
+    `implied` are what the model and the data suggest; they stand above the method's defaults and below
+    everything the user said. Raises ConfigError that lists every problem.
+    """
+    user = [Layer(layer.source, expand_shorthands(layer.values)) for layer in layers]
+    chosen, _ = merge_layers([Layer("", DEFAULTS), *implied, *user])
+    method = chosen.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else None
+    by_method = METHOD_DEFAULTS.get(str(name), {})
+    values, sources = merge_layers(
+        [Layer("default", DEFAULTS), Layer(f"default for {name}", by_method), *implied, *user]
+    )
+    return Resolved(build(Recipe, values, where=where), sources)
