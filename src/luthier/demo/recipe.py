@@ -1,0 +1,19 @@
+"""How the demo trains, and the prompts that its untuned base is given.
+
+Data, not code: the pipeline reads it. Knows nothing of training.
+"""
+
+from typing import Any
+
+RECIPE: dict[str, Any] = {
+    "method": {"name": "full"},
+    "optim": {"learning_rate": 1e-3, "schedule": "cosine"},
+    "train": {"epochs": 3, "batch_size": 16},
+    "evaluation": {"per_epoch": 1, "max_new_tokens": 48},
+}
+
+# Each is tried on the validation items; the best one meets the tuned model on the test items.
+PROMPTS: dict[str, str] = {
+    "facts": "{facts}",
+    "facts and an instruction": "{facts}\nAnswer the question in one short sentence, using these facts.",
+}
