@@ -1,0 +1,307 @@
+"""Results on the same items -> better, worse, or not enough evidence.
+
+Answers are compared item by item: only the items that one result has right and the other wrong say anything
+about which is better. The p values stand as they are; they are not corrected for several comparisons.
+This file knows nothing of models and of how the answers came to be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import EvaluationError
+from luthier.evaluation.graders import VerdictWord
+from luthier.evaluation.runner import EvalResult, ItemResult, Tally
+from luthier.evaluation.stats import (
+    Interval,
+    bootstrap_difference,
+    mcnemar_exact,
+    wilson_interval,
+    wins_needed,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+ALPHA = 0.05
+
+
+class Evidence(StrEnum):
+    """What the pairs say about the second result."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_ENOUGH = "not enough evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One result alone: its counts and the Wilson interval of its accuracy."""
+
+    label: str
+    tally: Tally
+    interval: Interval
+    terminations: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The second result against the first.
+
+    wins, losses: items that only the second, only the first has right; ties: the others. `num_left_out` are
+    items that one of the two could not be graded on. `difference` is accuracy second - first over the pairs,
+    `interval` its paired bootstrap interval. `net_wins_needed` is how many more wins than losses a verdict
+    `better` would have needed, with as many losses as there were.
+    """
+
+    first: str
+    second: str
+    num_pairs: int
+    num_left_out: int
+    wins: int
+    losses: int
+    ties: int
+    difference: float
+    interval: Interval
+    p_value: float
+    verdict: Evidence
+    net_wins_needed: int
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several results on one set of items. `by_tag` holds a tally per entry, in the order of `entries`."""
+
+    items_hash: str
+    num_items: int
+    alpha: float
+    entries: tuple[Entry, ...]
+    pairs: tuple[Pair, ...]
+    by_tag: dict[str, tuple[Tally, ...]]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values, under keys that stay."""
+        return {
+            "items_hash": self.items_hash,
+            "num_items": self.num_items,
+            "alpha": self.alpha,
+            "entries": [
+                {
+                    "label": entry.label,
+                    **_tally_dict(entry.tally),
+                    "interval": asdict(entry.interval),
+                    "terminations": dict(entry.terminations),
+                }
+                for entry in self.entries
+            ],
+            "pairs": [{**asdict(pair), "verdict": pair.verdict.value} for pair in self.pairs],
+            "by_tag": {tag: [_tally_dict(one) for one in tallies] for tag, tallies in self.by_tag.items()},
+            "notes": list(self.notes),
+        }
+
+
+def _tally_dict(tally: Tally) -> dict[str, Any]:
+    return {**asdict(tally), "accuracy": tally.accuracy}
+
+
+def compare(results: Sequence[EvalResult], *, alpha: float = ALPHA, seed: int = 0) -> Comparison:
+    """Each later result against the first, and the last against each.
+
+    Raises EvaluationError with fewer than two results, or where they are not on the same items.
+    """
+    if len(results) < 2:
+        raise EvaluationError(f"expected at least two results to compare, found {len(results)}")
+    _check_same_items(results)
+    labels = _labels(results)
+    last = len(results) - 1
+    chosen = [(i, j) for i, j in combinations(range(len(results)), 2) if i == 0 or j == last]
+    tallies = [result.by_tag() for result in results]
+    return Comparison(
+        items_hash=results[0].items_hash,
+        num_items=len(results[0].items),
+        alpha=alpha,
+        entries=tuple(_entry(label, result) for label, result in zip(labels, results, strict=True)),
+        pairs=tuple(_pair(labels[i], labels[j], results[i], results[j], alpha, seed) for i, j in chosen),
+        by_tag={tag: tuple(tally[tag] for tally in tallies) for tag in tallies[0]},
+        notes=tuple(_notes(labels, results)),
+    )
+
+
+def _check_same_items(results: Sequence[EvalResult]) -> None:
+    first = results[0]
+    ids = {item.id for item in first.items}
+    for other in results[1:]:
+        if other.items_hash != first.items_hash or {item.id for item in other.items} != ids:
+            num_shared = len(ids & {item.id for item in other.items})
+            raise EvaluationError(
+                f"{first.label} and {other.label} were not evaluated on the same items: "
+                f"{len(first.items)} and {len(other.items)} items, {num_shared} ids shared; "
+                "evaluate both on one file"
+            )
+
+
+def _labels(results: Sequence[EvalResult]) -> list[str]:
+    """One name per result; those that are called the same are numbered."""
+    names = [result.label for result in results]
+    seen: Counter[str] = Counter()
+    labels = []
+    for name in names:
+        seen[name] += 1
+        labels.append(f"{name} ({seen[name]})" if names.count(name) > 1 else name)
+    return labels
+
+
+def _entry(label: str, result: EvalResult) -> Entry:
+    tally = result.tally
+    interval = wilson_interval(tally.num_passed, tally.num_graded)
+    return Entry(label, tally, interval, result.terminations())
+
+
+def _pair(
+    first_label: str, second_label: str, first: EvalResult, second: EvalResult, alpha: float, seed: int
+) -> Pair:
+    passed_pairs = _passed_pairs(first.items, second.items)
+    if not passed_pairs:
+        raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
+    num_pairs = len(passed_pairs)
+    wins = sum(after and not before for before, after in passed_pairs)
+    losses = sum(before and not after for before, after in passed_pairs)
+    p_value = mcnemar_exact(wins, losses)
+    verdict = Evidence.NOT_ENOUGH
+    if p_value < alpha:
+        verdict = Evidence.BETTER if wins > losses else Evidence.WORSE
+    needed = wins_needed(losses, alpha) - losses
+    return Pair(
+        first=first_label,
+        second=second_label,
+        num_pairs=num_pairs,
+        num_left_out=len(first.items) - num_pairs,
+        wins=wins,
+        losses=losses,
+        ties=num_pairs - wins - losses,
+        difference=(wins - losses) / num_pairs,
+        interval=bootstrap_difference(
+            [float(before) for before, _ in passed_pairs],
+            [float(after) for _, after in passed_pairs],
+            seed=seed,
+        ),
+        p_value=p_value,
+        verdict=verdict,
+        net_wins_needed=needed,
+        statement=_statement(verdict, wins, losses, needed, num_pairs, alpha),
+    )
+
+
+def _passed_pairs(first: Sequence[ItemResult], second: Sequence[ItemResult]) -> list[tuple[bool, bool]]:
+    by_id = {item.id: item for item in second}
+    pairs = [(item.verdict, by_id[item.id].verdict) for item in first]
+    return [
+        (before is VerdictWord.PASSED, after is VerdictWord.PASSED)
+        for before, after in pairs
+        if VerdictWord.UNGRADABLE not in (before, after)
+    ]
+
+
+def _statement(verdict: Evidence, wins: int, losses: int, needed: int, num_pairs: int, alpha: float) -> str:
+    counts = f"{wins} won, {losses} lost (net {wins - losses:+d})"
+    if verdict is not Evidence.NOT_ENOUGH:
+        return f"{verdict} at alpha {alpha:g}: {counts}"
+    if 2 * losses + needed > num_pairs:
+        return (
+            f"{verdict} at alpha {alpha:g}: {counts}; with {losses} lost, net +{needed} would be needed, "
+            f"which {num_pairs} items cannot show: use more items"
+        )
+    return f"{verdict} at alpha {alpha:g}: {counts}; with {losses} lost, net +{needed} would be needed"
+
+
+def _notes(labels: Sequence[str], results: Sequence[EvalResult]) -> list[str]:
+    """What a reader has to know before the numbers: unequal settings, cut answers, ungradable items."""
+    notes = []
+    limits = {label: result.settings.max_new_tokens for label, result in zip(labels, results, strict=True)}
+    if len(set(limits.values())) > 1:
+        shown = ", ".join(f"{label}: {limit}" for label, limit in limits.items())
+        notes.append(f"the answers had unequal limits of new tokens ({shown})")
+    for label, result in zip(labels, results, strict=True):
+        endings = result.terminations()
+        num_items = len(result.items)
+        for word, what in (("length", "cut at the limit of new tokens"), ("malformed", "malformed")):
+            if endings.get(word):
+                notes.append(f"{label}: {endings[word]} of {num_items} answers were {what}")
+        if result.tally.num_ungradable:
+            notes.append(f"{label}: {result.tally.num_ungradable} of {num_items} could not be graded")
+    return notes
+
+
+_STYLES = {Evidence.BETTER: "bold green", Evidence.WORSE: "bold red", Evidence.NOT_ENOUGH: "yellow"}
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """The comparison for the terminal: accuracies, pairs with their verdicts, tags, notes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_entries_table(comparison), _pairs_table(comparison)]
+    if comparison.by_tag:
+        parts.append(_tags_table(comparison))
+    parts += [Text(f"{pair.second} against {pair.first}: {pair.statement}") for pair in comparison.pairs]
+    parts += [Text(f"note: {note}", style="yellow") for note in comparison.notes]
+    return Group(*parts)
+
+
+def _entries_table(comparison: Comparison) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"Accuracy on {comparison.num_items} items")
+    table.add_column("model")
+    for name in ("right", "accuracy", "95% interval"):
+        table.add_column(name, justify="right")
+    for entry in comparison.entries:
+        right = f"{entry.tally.num_passed}/{entry.tally.num_graded}"
+        interval = f"{entry.interval.low:.1%} to {entry.interval.high:.1%}"
+        table.add_row(Text(entry.label), right, f"{entry.tally.accuracy:.1%}", interval)
+    return table
+
+
+def _pairs_table(comparison: Comparison) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Item by item (exact McNemar test)")
+    table.add_column("model")
+    table.add_column("against")
+    for name in ("difference (95%)", "won/lost/tied", "p"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for pair in comparison.pairs:
+        table.add_row(
+            Text(pair.second),
+            Text(pair.first),
+            f"{pair.difference:+.1%}\n({pair.interval.low:+.1%} to {pair.interval.high:+.1%})",
+            f"{pair.wins}/{pair.losses}/{pair.ties}",
+            f"{pair.p_value:.2g}",
+            Text(pair.verdict.value, style=_STYLES[pair.verdict]),
+        )
+    return table
+
+
+def _tags_table(comparison: Comparison) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="By tag (right/graded)")
+    table.add_column("tag")
+    for entry in comparison.entries:
+        table.add_column(Text(entry.label), justify="right")
+    for tag, tallies in comparison.by_tag.items():
+        cells = [f"{tally.num_passed}/{tally.num_graded} ({tally.accuracy:.0%})" for tally in tallies]
+        table.add_row(Text(tag), *cells)
+    return table

@@ -1,0 +1,228 @@
+"""Items: what a model is asked, and what a right answer is; read from a JSONL file.
+
+A row is `{question | messages, answer | must | must_not, tags, id, grader}`:
+  question   one user turn, or
+  messages   turns of {role, content}; a trailing assistant turn is not shown to the model and is the gold
+             answer where `answer` is absent
+  answer     the gold answer, a text or a number
+  must       a list; each entry is a text, a number, or a list of alternatives of which one has to occur
+  must_not   a list of texts or numbers of which none may occur
+  tags       a list of texts, for tables by tag
+  id         a text or a whole number; without it, a short hash of the row's content
+  grader     a name in `graders.GRADERS`; without it, `graders.default_grader` chooses
+
+Every item's grader is proved on that item while the file is read (`graders.prove`).
+This file knows nothing of models and of how an answer comes to be.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from luthier.chat.messages import Message, conversation_from_messages
+from luthier.errors import DataError, EvaluationError
+from luthier.evaluation.graders import GRADERS, default_grader, prove
+from luthier.hashing import hash_json
+
+KEYS = ("question", "messages", "answer", "must", "must_not", "tags", "id", "grader")
+_ID_HEX_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One question with its criteria. `messages` is the prompt and ends with the turn to answer."""
+
+    id: str
+    messages: tuple[Message, ...]
+    answer: str | None = None
+    must: tuple[tuple[str, ...], ...] = ()
+    must_not: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    grader: str = "exact"
+
+    def content(self) -> dict[str, Any]:
+        """What makes this item this question: all but the id and the tags, as JSON values."""
+        return {
+            "messages": [message.to_dict() for message in self.messages],
+            "answer": self.answer,
+            "must": [list(alternatives) for alternatives in self.must],
+            "must_not": list(self.must_not),
+            "grader": self.grader,
+        }
+
+
+def items_hash(items: Sequence[EvalItem]) -> str:
+    """The id of a set of items: contents, ids and tags; their order does not count."""
+    rows = [{"id": item.id, "tags": list(item.tags), **item.content()} for item in items]
+    return hash_json(sorted(rows, key=lambda row: str(row["id"])))
+
+
+def load_items(path: Path | str) -> tuple[EvalItem, ...]:
+    """Read and prove the items of a JSONL file. Raises EvaluationError naming file, line and field."""
+    path = Path(path)
+    items: list[EvalItem] = []
+    line_of_id: dict[str, int] = {}
+    for number, value in _read_rows(path):
+        row = _Row(f"{path}:{number}", value)
+        item = row.item()
+        if item.id in line_of_id:
+            what = "this id" if "id" in value else "the same question with the same criteria"
+            first = line_of_id[item.id]
+            row.fail("id", f"{what} is already in line {first} ({item.id!r}); remove or change one of them")
+        try:
+            prove(item)
+        except EvaluationError as error:
+            raise EvaluationError(f"{row.where}: {error}") from error
+        line_of_id[item.id] = number
+        items.append(item)
+    if not items:
+        raise EvaluationError(f"{path}: expected one JSON object per line, the file has no rows")
+    return tuple(items)
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise EvaluationError(f"{path}: cannot read the evaluation items: {reason}") from error
+    for number, raw in enumerate(lines, start=1):
+        if not raw.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            text = raw.decode("utf-8")
+            value = json.loads(text, parse_constant=_refuse_constant)
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+            raise EvaluationError(f"{where}: {problem}") from error
+        except UnicodeEncodeError as error:
+            raise EvaluationError(f"{where}: holds half of a surrogate pair, which is not a text") from error
+        except json.JSONDecodeError as error:
+            problem = f"broken JSON at column {error.colno}: {error.msg}"
+            raise EvaluationError(f"{where}: {problem}; expected one JSON object per line") from error
+        except (ValueError, RecursionError) as error:
+            raise EvaluationError(f"{where}: cannot be read as JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise EvaluationError(f"{where}: expected a JSON object, found {_kind(value)}")
+        yield number, value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One JSON object on its way to an item; knows where it stands, for the errors."""
+
+    where: str
+    value: Mapping[str, Any]
+
+    def fail(self, field: str, problem: str) -> NoReturn:
+        raise EvaluationError(f"{self.where}: field '{field}': {problem}")
+
+    def item(self) -> EvalItem:
+        self._check_keys()
+        messages, gold = self._messages()
+        answer = self._text_or_number("answer", self.value["answer"]) if "answer" in self.value else gold
+        must = tuple(self._alternatives(entry) for entry in self._list("must"))
+        must_not = tuple(self._text_or_number("must_not", entry) for entry in self._list("must_not"))
+        if answer is None and not must and not must_not:
+            raise EvaluationError(
+                f"{self.where}: expected 'answer', 'must' or 'must_not', found none; "
+                "without one there is nothing to grade by"
+            )
+        tags = tuple(self._tag(tag) for tag in self._list("tags"))
+        grader = self._grader(answer, must, must_not)
+        item = EvalItem("", messages, answer, must, must_not, tags, grader)
+        return EvalItem(self._id(item), messages, answer, must, must_not, tags, grader)
+
+    def _check_keys(self) -> None:
+        for key in self.value:
+            if key not in KEYS:
+                self.fail(key, f"unknown; {_suggest(key, KEYS)}")
+        if ("question" in self.value) == ("messages" in self.value):
+            found = "both" if "question" in self.value else "neither"
+            raise EvaluationError(f"{self.where}: expected either 'question' or 'messages', found {found}")
+
+    def _messages(self) -> tuple[tuple[Message, ...], str | None]:
+        """The prompt, and the text of a trailing assistant turn."""
+        if "question" in self.value:
+            question = self.value["question"]
+            if not isinstance(question, str) or not question.strip():
+                self.fail("question", f"expected a text that is not empty, found {_kind(question)}")
+            return (Message("user", question),), None
+        try:
+            messages = conversation_from_messages(self._list("messages")).messages
+        except DataError as error:
+            raise EvaluationError(f"{self.where}: field 'messages': {error}") from error
+        gold = None
+        if messages and messages[-1].role == "assistant":
+            gold = messages[-1].content or None
+            messages = messages[:-1]
+        if not messages or messages[-1].role not in ("user", "tool"):
+            last = f"the last one is from {messages[-1].role!r}" if messages else "there is none"
+            self.fail("messages", f"expected a user turn to answer, {last}")
+        return messages, gold
+
+    def _grader(
+        self, answer: str | None, must: tuple[tuple[str, ...], ...], must_not: tuple[str, ...]
+    ) -> str:
+        if "grader" not in self.value:
+            return default_grader(answer, must, must_not)
+        name = self.value["grader"]
+        if not isinstance(name, str) or name not in GRADERS:
+            self.fail("grader", f"no grader is called {name!r}; {_suggest(str(name), tuple(GRADERS))}")
+        return name
+
+    def _id(self, item: EvalItem) -> str:
+        if "id" not in self.value:
+            return hash_json(item.content()).removeprefix("sha256:")[:_ID_HEX_DIGITS]
+        identity = self.value["id"]
+        if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
+            self.fail("id", f"expected a text or a whole number, found {_kind(identity)}")
+        return str(identity)
+
+    def _list(self, field: str) -> list[Any]:
+        value = self.value.get(field, [])
+        if not isinstance(value, list):
+            self.fail(field, f"expected a list, found {_kind(value)}")
+        return value
+
+    def _alternatives(self, entry: object) -> tuple[str, ...]:
+        alternatives = entry if isinstance(entry, list) else [entry]
+        if not alternatives:
+            self.fail("must", "an entry has no alternatives; one of none can never occur")
+        return tuple(self._text_or_number("must", alternative) for alternative in alternatives)
+
+    def _tag(self, tag: object) -> str:
+        if not isinstance(tag, str) or not tag.strip():
+            self.fail("tags", f"expected texts that are not empty, found {_kind(tag)}")
+        return tag
+
+    def _text_or_number(self, field: str, value: object) -> str:
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return str(value)
+        self.fail(field, f"expected a number or a text that is not empty, found {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    """A JSON value in the words of an error message."""
+    if isinstance(value, str):
+        return "an empty text" if not value.strip() else f"the text {value[:40]!r}"
+    names = {dict: "an object", list: "a list", type(None): "null"}
+    return names.get(type(value), json.dumps(value))
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    start = f"did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{start}known: {', '.join(known)}"
