@@ -1,0 +1,48 @@
+# Luthier. `make demo` and `make test` need nothing but Python 3.11+ with venv and pip.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test slow lint bench clean
+
+help:
+	@echo "make demo   install into $(VENV), then make a specialist from the embedded model (about 5 minutes)"
+	@echo "make test   install into $(VENV), then run the tests"
+	@echo "make slow   the slow tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  measure against named peers on this machine"
+
+$(BIN)/luthier: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.tests: $(BIN)/luthier
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(BIN)/luthier
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[lint]'
+	touch $@
+
+demo: $(BIN)/luthier
+	$(BIN)/luthier demo
+
+test: $(VENV)/.tests
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.tests
+	$(BIN)/python benchmarks/train.py
+
+clean:
+	rm -rf $(VENV) demo build dist
