@@ -6,6 +6,7 @@ and proves, on a few tokens of that very model, that head(backbone(x)) equals wh
 This file knows nothing of losses, batches or adapters beyond unwrapping them.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,9 @@ class Head:
     softcap: float = 0.0
 
     def logits(self, hidden_NC: Tensor) -> Tensor:
-        """Logits of shape (N, vocabulary), in float32 after the matrix product."""
-        logits = nn.functional.linear(hidden_NC.to(self.weight_VC.dtype), self.weight_VC, self.bias_V).float()
+        """Logits of shape (N, vocabulary), in float32 (or float64, as the weights are) after the product."""
+        logits = nn.functional.linear(hidden_NC.to(self.weight_VC.dtype), self.weight_VC, self.bias_V)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap:
@@ -81,6 +83,14 @@ def causal_parts(model: Any) -> CausalParts:
     return parts
 
 
+def _one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Where trained layers are float32 above frozen bfloat16 ones, products need autocast, as in training."""
+    dtypes = {p.dtype for p in model.parameters()}
+    if len(dtypes) == 1:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 @torch.no_grad()
 def _prove(model: Any, parts: CausalParts) -> None:
     training = model.training
@@ -89,12 +99,15 @@ def _prove(model: Any, parts: CausalParts) -> None:
         device = parts.head().weight_VC.device
         count = min(8, int(model.config.vocab_size))
         token_ids_BT = torch.arange(count, device=device)[None]
-        expected = model(input_ids=token_ids_BT, use_cache=False).logits[0].float()
-        got = parts.head().logits(parts.hidden_states(token_ids_BT)[0])
+        with _one_dtype(model, device):
+            expected = model(input_ids=token_ids_BT, use_cache=False).logits[0]
+            got = parts.head().logits(parts.hidden_states(token_ids_BT)[0])
+        expected = expected.to(got.dtype)
     finally:
         model.train(training)
     # Both sides run the same kernels, so all that may differ is one rounding of the model's own dtype.
-    tolerance = 4 * torch.finfo(parts.head().weight_VC.dtype).eps * float(expected.abs().max() + 1)
+    coarsest = max(torch.finfo(p.dtype).eps for p in model.parameters())
+    tolerance = 4 * coarsest * float(expected.abs().max() + 1)
     worst = float((got - expected).abs().max())
     if not worst <= tolerance:
         raise ModelError(

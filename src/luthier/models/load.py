@@ -5,11 +5,13 @@ This file knows nothing of runs or registries; it takes names and paths.
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from luthier.chat.render import Renderer
 from luthier.errors import ModelError
@@ -79,10 +81,7 @@ def find_model(ref: str) -> Source:
 def _source_of_folder(ref: str, folder: Path) -> Source:
     adapter_config = folder / "adapter_config.json"
     if adapter_config.exists():
-        base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        if not base:
-            raise ModelError(f"{adapter_config}: names no base model (base_model_name_or_path)")
-        return Source(ref, find_model(str(base)).base, folder)
+        return Source(ref, _base_of_adapter(ref, folder, adapter_config), folder)
     config = folder / "config.json"
     if not config.exists():
         inside = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
@@ -95,7 +94,21 @@ def _source_of_folder(ref: str, folder: Path) -> Source:
             f"{ref}: expected weights as *.safetensors; Luthier never reads pickled weights (.bin, .pt). "
             "Convert them with a tool that you trust"
         )
-    return Source(ref, ref)
+    return Source(ref, str(folder))
+
+
+def _base_of_adapter(ref: str, folder: Path, adapter_config: Path) -> str:
+    try:
+        base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{adapter_config}: expected a JSON object: {error}") from error
+    if not base:
+        raise ModelError(f"{adapter_config}: names no base model (base_model_name_or_path)")
+    if not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(f"{ref}: expected adapter_model.safetensors; Luthier never reads pickled weights (.bin, .pt)")
+    if (Path(str(base)).expanduser() / "adapter_config.json").exists():
+        raise ModelError(f"{ref}: its base {base} is an adapter itself; merge that one first (luthier export)")
+    return find_model(str(base)).base
 
 
 def load_tokenizer(place: str) -> Any:
@@ -105,6 +118,8 @@ def load_tokenizer(place: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise _needs_code(place) from error
         raise ModelError(f"{place}: cannot load a tokenizer: {_first_line(error)}") from error
 
 
@@ -116,11 +131,15 @@ def load_config(place: str) -> Any:
         return AutoConfig.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"{place}: this model needs code of its own (auto_map in its config.json). Luthier never runs "
-                "code that comes with a model; use one whose architecture transformers itself knows"
-            ) from error
+            raise _needs_code(place) from error
         raise ModelError(f"{place}: cannot load a model config: {_first_line(error)}") from error
+
+
+def _needs_code(place: str) -> ModelError:
+    return ModelError(
+        f"{place}: this model needs code of its own (auto_map in its config). Luthier never runs code that comes "
+        "with a model; use one whose architecture transformers itself knows"
+    )
 
 
 def load_model(
@@ -152,21 +171,42 @@ def load_weights(place: str, dtype: torch.dtype) -> Any:
 
     config = load_config(place)
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        model, found = AutoModelForCausalLM.from_pretrained(
+            place,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{place}: {len(missing)} weights of this architecture are not in its files, the first is {missing[0]}; "
+            "they would be random numbers. Fetch the model again, or mend its config.json"
+        )
+    return model
 
 
 def attach_adapter(model: Any, folder: Path) -> Any:
     """Lay the PEFT adapter in `folder` over `model`. Raises ModelError where its keys do not fit."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     try:
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            stored = set(file.keys())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot attach the adapter: {_first_line(error)}") from error
+    if differing := sorted(stored ^ set(get_peft_model_state_dict(adapted))):
+        raise ModelError(
+            f"{folder}: the adapter does not fit this model: {len(differing)} of its weights are on one side only, "
+            f"the first is {differing[0]}; it would be laid over the base in part or not at all"
+        )
+    return adapted
 
 
 def _first_line(error: BaseException) -> str:

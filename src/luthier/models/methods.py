@@ -6,10 +6,12 @@ are smaller than bfloat16 can hold); frozen ones stay in the dtype to compute in
 This file knows nothing of data or optimizers.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from luthier.errors import ConfigError, ModelError
 from luthier.files import atomic_directory
@@ -103,7 +105,16 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = 
             model.save_pretrained(beside)
             (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing
         else:
-            state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
             model.config.dtype = dtype
-            model.save_pretrained(beside, state_dict=state)
+            model.save_pretrained(beside, state_dict=_cast(model.state_dict(), dtype))
         tokenizer.save_pretrained(beside)
+
+
+def _cast(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The state in `dtype`. Tied weights stay one tensor, or they would be written twice and come back untied."""
+    cast: dict[tuple[int, torch.Size], Tensor] = {}
+    for tensor in state.values():
+        key = (tensor.data_ptr(), tensor.shape)
+        if key not in cast:
+            cast[key] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return {name: cast[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}

@@ -8,11 +8,22 @@ specialists most often get wrong. This file knows nothing of models.
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import Field
+
 from luthier.chat.templates import load_family
+from luthier.config import Config
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
+
+
+class TokenizerConfig(Config):
+    """What a tokenizer is learnt from, and its size. `data`: JSONL files with a `text` field."""
+
+    data: list[str] = Field(min_length=1)
+    vocab_size: int = Field(ge=300)
+    context_length: int = Field(ge=2)
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, context_length: int) -> Any:

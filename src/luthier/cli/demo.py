@@ -1,0 +1,100 @@
+"""`luthier demo`: the main job on the embedded model and data, each step one line."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.common import console, quiet_libraries
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from luthier.pipeline import Outcome
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+    model: Annotated[str, typer.Option(help="The base to tune.")] = "luthier-nano",
+    seed: Annotated[int, typer.Option(help="Seed of the data and of the training.")] = 0,
+    fresh: Annotated[bool, typer.Option(help="Forget steps that were done before.")] = False,
+) -> None:
+    """Make a rugby-league specialist: check, train, evaluate, compare, merge, verify, ask."""
+    import time
+
+    from luthier.demo.dataset import CLOSING_QUESTION, write_demo_dataset
+    from luthier.demo.recipe import PROMPTS, RECIPE
+    from luthier.errors import Interrupted
+    from luthier.pipeline import Specialist, make_specialist
+    from luthier.training.progress import Progress
+
+    quiet_libraries()
+    screen, started = console(), time.perf_counter()
+    if fresh and (folder / "steps").is_dir():
+        shutil.rmtree(folder / "steps")
+    paths = write_demo_dataset(folder / "data", seed)
+    facts = paths["facts_prompt"].read_text(encoding="utf-8").strip()
+    job = Specialist(
+        base=model,
+        train=paths["train"],
+        valid=paths["valid"],
+        test=paths["test"],
+        other=paths["other"],
+        prompts={name: prompt.format(facts=facts) for name, prompt in PROMPTS.items()},
+        question=CLOSING_QUESTION,
+        folder=folder,
+        recipe={**RECIPE, "train": {**RECIPE["train"], "seed": seed}},
+    )
+    screen.print(f"[bold]A rugby-league specialist from {model}[/bold]\n")
+    try:
+        outcome = make_specialist(
+            job, lambda name, line: screen.print(f"[bold]{name:<17}[/bold] {line}"), Progress(console(stderr=True))
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; to continue: luthier demo --folder {folder}") from None
+    _table(screen, outcome)
+    screen.print(f"\n{time.perf_counter() - started:.0f} s. Report: {outcome.run_folder / 'report.html'}\n")
+    _next_commands(screen, outcome)
+
+
+def _table(screen: "Console", outcome: "Outcome") -> None:
+    from rich.table import Table
+
+    run, comparison = outcome.run, outcome.comparison
+    table = Table(show_header=False, title="\nWhat was done and what it gave", title_justify="left")
+    share = run["trainable"] / run["parameters"]
+    table.add_row("method", f"{run['method']}: {run['trainable']:,} of {run['parameters']:,} weights train ({share:.1%})")
+    table.add_row("train loss", f"{run['train_loss']:.3f} (last step)")
+    table.add_row("validation loss", f"{run['validation_loss']:.3f} (best)")
+    table.add_row("peak memory", f"{run['peak_memory_bytes'] / 1e9:.2f} GB")
+    table.add_row("speed", f"{run['tokens_per_second']:,.0f} tokens/s in {run['dtype']}")
+    for entry in comparison.entries:
+        low, high = entry.interval.low, entry.interval.high
+        table.add_row(
+            f"accuracy, {entry.label}", f"{entry.tally.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+        )
+    for pair in comparison.pairs:
+        table.add_row(
+            f"{pair.second} against {pair.first}",
+            f"{pair.difference:+.1%} ({pair.interval.low:+.1%} to {pair.interval.high:+.1%}), "
+            f"exact McNemar p = {pair.p_value:.2g}: {pair.verdict.value}",
+        )
+    for kind in ("single", "combined"):
+        tallies = comparison.by_tag[kind]
+        cells = ", ".join(
+            f"{entry.label} {tally.accuracy:.0%}" for entry, tally in zip(comparison.entries, tallies, strict=True)
+        )
+        table.add_row(f"  {kind} facts", cells)
+    tuned = outcome.other.entries[-1]
+    table.add_row(
+        "other questions", f"{tuned.tally.accuracy:.1%} of {tuned.tally.num_graded} answered without the field's numbers"
+    )
+    screen.print(table)
+
+
+def _next_commands(screen: "Console", outcome: "Outcome") -> None:
+    screen.print("Next:")
+    screen.print(f"  luthier chat {outcome.run_folder}", markup=False)
+    screen.print("  luthier data check YOUR.jsonl --valid YOUR-valid.jsonl", markup=False)
+    screen.print("  luthier train --data YOUR.jsonl --valid YOUR-valid.jsonl --model Qwen/Qwen3-0.6B", markup=False)

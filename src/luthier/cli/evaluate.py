@@ -1,0 +1,112 @@
+"""`luthier eval` and `luthier compare`: answers, verdicts, and what they prove."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.common import console, load, print_json, read_text_option
+
+if TYPE_CHECKING:
+    from luthier.evaluation.runner import EvalResult
+
+Items = Annotated[Path | None, typer.Option(help="Evaluation items (JSONL).")]
+System = Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")]
+NewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Runs, folders, embedded names or hub ids.")],
+    items: Annotated[Path, typer.Option(help="Evaluation items (JSONL).")],
+    system: System = None,
+    out: Annotated[Path, typer.Option(help="Where every prompt, answer and verdict is kept.")] = Path("evaluations"),
+    max_new_tokens: NewTokens = 64,
+    batch_size: Batch = 32,
+    dtype: Dtype = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask models every item and grade the answers. Greedy decoding, the training template."""
+    from rich.table import Table
+
+    from luthier.evaluation.runner import save_result
+    from luthier.evaluation.stats import wilson_interval
+
+    table = Table(title=f"{items}", title_justify="left")
+    for column in ("model", "right", "accuracy (95%)", "answers kept in"):
+        table.add_column(column)
+    summaries = []
+    for ref in models:
+        result = ask(ref, items, system, max_new_tokens, batch_size, dtype)
+        path = out / f"{_slug(ref)}{'-prompted' if system else ''}-{items.stem}.jsonl"
+        save_result(result, path)
+        tally = result.tally
+        interval = wilson_interval(tally.num_passed, tally.num_graded)
+        accuracy = f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})"
+        table.add_row(result.label, f"{tally.num_passed}/{tally.num_graded}", accuracy, str(path))
+        summaries.append({**result.summary(), "answers": str(path)})
+    if json:
+        print_json(summaries)
+    else:
+        console().print(table)
+
+
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="Two or more: saved answers (.jsonl of `luthier eval`), or models with --items.")
+    ],
+    items: Items = None,
+    system: System = None,
+    max_new_tokens: NewTokens = 64,
+    batch_size: Batch = 32,
+    dtype: Dtype = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare models on the same items: exact McNemar test, bootstrap interval, table per tag."""
+    from luthier.errors import EvaluationError
+    from luthier.evaluation.compare import compare as compare_results
+    from luthier.evaluation.compare import render_comparison
+    from luthier.evaluation.runner import load_result
+
+    results: list[EvalResult] = []
+    for ref in models:
+        if ref.endswith(".jsonl"):
+            results.append(load_result(Path(ref)))
+        elif items is None:
+            raise EvaluationError(f"{ref} is a model: give --items FILE to ask it, or name answers saved by luthier eval")
+        else:
+            results.append(ask(ref, items, system, max_new_tokens, batch_size, dtype))
+    comparison = compare_results(results)
+    if json:
+        print_json(comparison.to_dict())
+    else:
+        console().print(render_comparison(comparison))
+
+
+def ask(
+    ref: str, items: Path, system: str | None, max_new_tokens: int, batch_size: int, dtype: str
+) -> "EvalResult":
+    """Load a model and put every item to it, with a progress bar on stderr."""
+    from rich.progress import Progress
+
+    from luthier.evaluation.answerer import ModelAnswerer
+    from luthier.evaluation.runner import evaluate as run_evaluation
+    from luthier.evaluation.task import load_items
+
+    loaded_items = load_items(items)
+    answerer = ModelAnswerer(load(ref, dtype=dtype), name=ref)
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(ref, total=len(loaded_items))
+        return run_evaluation(
+            answerer,
+            loaded_items,
+            system_prompt=read_text_option(system),
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+
+
+def _slug(ref: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./"))

@@ -1,0 +1,67 @@
+"""`luthier`: the verbs, and the one place where an error becomes a message and an exit code.
+
+Verb files import only typer at their top, so that `luthier --help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from luthier import __version__
+from luthier.cli import chat, data, demo, doctor, evaluate, export, models, runs, train
+from luthier.errors import LuthierError
+
+app = typer.Typer(
+    name="luthier",
+    help="Build, prove and serve small specialist language models on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("compare")(evaluate.compare)
+app.command("export")(export.export)
+app.command("chat")(chat.chat)
+app.command("runs")(runs.runs)
+app.command("models")(models.models)
+app.command("tokenizer")(models.tokenizer)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point of the `luthier` command."""
+    try:
+        app()
+    except LuthierError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,171 @@
+"""`luthier train`: a recipe, or only a data file and a model, to a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.cli.common import console, quiet_libraries
+
+if TYPE_CHECKING:
+    from luthier.config import Layer
+    from luthier.registry.runs import Run
+    from luthier.training.job import JobResult, Plan
+
+
+def train(
+    recipe_and_overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...",
+            help="A recipe file, then values to override, like optim.learning_rate=1e-4.",
+        ),
+    ] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Training rows (JSONL); may be repeated.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation rows (JSONL).")] = None,
+    items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
+    model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
+    method: Annotated[str | None, typer.Option(help="full, top_layers, lora, dora or rslora.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print every value and what would be trained, then stop.")] = False,
+) -> None:
+    """Train a model. Every value is printed once, with where it came from."""
+    from luthier.errors import ConfigError
+
+    quiet_libraries()
+    options: dict[str, Any] = {"data": {}, "evaluation": {}}
+    if data:
+        options["data"]["train"] = data
+    if valid:
+        options["data"]["validation"] = valid
+    if items:
+        options["evaluation"]["items"] = items
+    if model:
+        options["model"] = {"name": model}
+    if method:
+        options["method"] = {"name": method}
+    if resume is not None:
+        if recipe_and_overrides or data or valid or items or model or method or name or overwrite:
+            raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
+        _resume(resume)
+        return
+    layers, stem = _layers(recipe_and_overrides or [], options)
+    plan = _plan(layers, stem)
+    if dry_run:
+        return
+    run = _create(plan, layers, runs, name or "", stem, overwrite)
+    _train(plan, run, resume=False)
+
+
+def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
+    from luthier.config import Layer, parse_overrides, read_yaml
+    from luthier.errors import ConfigError
+    from luthier.models.embedded import DEFAULT_MODEL
+
+    recipes = [argument for argument in arguments if "=" not in argument]
+    if len(recipes) > 1:
+        raise ConfigError(f"expected one recipe, got {', '.join(recipes)}; overrides look like key=value")
+    layers = [Layer(recipes[0], read_yaml(Path(recipes[0])))] if recipes else []
+    layers.append(Layer("option", {key: value for key, value in options.items() if value}))
+    layers.append(Layer("command line", parse_overrides(a for a in arguments if "=" in a)))
+    if not recipes and "train" not in options["data"] and not any("data" in layer.values for layer in layers):
+        raise ConfigError("nothing to train on: name a recipe, or give --data FILE")
+    if not any("model" in layer.values for layer in layers):
+        layers.insert(0, Layer("default", {"model": {"name": DEFAULT_MODEL}}))
+    stem = Path(recipes[0] if recipes else options["data"]["train"][0]).name.split(".")[0]
+    return layers, stem
+
+
+def _plan(layers: "list[Layer]", where: str) -> "Plan":
+    from rich.table import Table
+
+    from luthier.training.job import describe, plan_job
+
+    screen = console()
+    with screen.status("reading and rendering the data"):
+        plan = plan_job(layers, where=where)
+    table = Table(title="every value and where it came from", box=None, title_justify="left", pad_edge=False)
+    for column in ("value", "", "from"):
+        table.add_column(column, overflow="fold")
+    for key, value, source in describe(plan):
+        table.add_row(key, value, f"[dim]{source}[/dim]")
+    screen.print(table)
+    rows = plan.train_rows
+    screen.print(
+        f"{rows.num_rows} rows, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
+        f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
+    )
+    if rows.num_dropped or rows.num_truncated:
+        screen.print(f"[yellow]too long: {rows.num_dropped} rows dropped, {rows.num_truncated} truncated[/yellow]")
+    return plan
+
+
+def _create(
+    plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool
+) -> "Run":
+    import yaml
+
+    from luthier.config import Layer, merge_layers
+    from luthier.registry.runs import create_run, default_run_name
+    from luthier.training.recipe import expand_shorthands
+
+    asked, _ = merge_layers([Layer(layer.source, expand_shorthands(layer.values)) for layer in layers])
+    return create_run(
+        runs / (name or default_run_name(stem, runs)),
+        recipe_yaml=yaml.safe_dump(asked, sort_keys=False, allow_unicode=True),
+        data_manifest=plan.data_manifest,
+        resolved={"values": plan.recipe.model_dump(mode="json"), "sources": dict(plan.resolved.sources)},
+        overwrite=overwrite,
+    )
+
+
+def _resume(folder: Path) -> None:
+    import json
+
+    from luthier.config import Layer, read_yaml
+    from luthier.errors import RunError
+    from luthier.registry.runs import RunStatus, open_run
+
+    run = open_run(folder)
+    if run.status() is RunStatus.FINISHED:
+        raise RunError(f"{folder}: this run has finished, there is nothing to resume; its model: {run.model_folder}")
+    plan = _plan([Layer(str(run.recipe_path), read_yaml(run.recipe_path))], str(run.recipe_path))
+    before = {entry["path"]: entry["sha256"] for entry in json.loads(run.data_path.read_text(encoding="utf-8"))}
+    changed = [entry["path"] for entry in plan.data_manifest if before.get(entry["path"]) != entry["sha256"]]
+    if changed:
+        raise RunError(
+            f"{folder}: the data changed since this run began ({', '.join(changed)}); a resumed run would not be "
+            "the same run. Restore the file, or start a new run"
+        )
+    _train(plan, run, resume=True)
+
+
+def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.errors import Interrupted
+    from luthier.pipeline import task_evaluators
+    from luthier.training.job import run_job
+    from luthier.training.progress import Progress
+    from luthier.training.tracking import MetricsFile, Trackers
+
+    screen = console(stderr=True)
+    tracker = Trackers([MetricsFile(run), Progress(screen)])
+    try:
+        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+    except BaseException:
+        if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
+            screen.print(f"to continue: luthier train --resume {run.folder}")
+        raise
+    if result.loop.outcome == "interrupted":
+        raise Interrupted(
+            f"interrupted after step {result.loop.num_steps} of {plan.num_steps}; a checkpoint was written. "
+            f"To continue: luthier train --resume {run.folder}"
+        )
+    share = result.trainable_parameters / result.all_parameters
+    screen.print(
+        f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"
+        f"model:  {result.model_folder}\nreport: {result.report}\nnext:   luthier chat {run.folder}"
+    )
+    return result

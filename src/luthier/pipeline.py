@@ -1,0 +1,333 @@
+"""The main job, step by step: check the data, measure the base, train, evaluate, compare, merge, verify.
+
+Each step keeps its result beside the hash of what it depended on; run again with the same inputs, a finished
+step is read back instead of done again, and a training that was stopped continues from its checkpoint.
+This file knows nothing of screens: it tells a `Say` what each step found.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luthier.chat.messages import Message
+from luthier.config import Layer
+from luthier.data.checks import check_files
+from luthier.errors import DataError, EvaluationError
+from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.compare import Comparison, compare
+from luthier.evaluation.runner import EvalResult, evaluate, load_result, save_result
+from luthier.evaluation.task import load_items
+from luthier.export.certificate import certify
+from luthier.export.merge import merge
+from luthier.files import write_json_atomic
+from luthier.hashing import hash_file, hash_json
+from luthier.models.generate import Sampling, generate
+from luthier.models.load import LoadedModel, find_model, load_model
+from luthier.registry.runs import RunStatus, create_run, is_run, open_run
+from luthier.training.job import Plan, plan_job, run_job
+from luthier.training.loop import Evaluator, Measured, precision
+from luthier.training.tracking import MetricsFile, Sample, Tracker, Trackers
+
+Say = Callable[[str, str], None]
+"""Is told (name of the step, one line with its result)."""
+
+
+@dataclass(frozen=True)
+class Specialist:
+    """What to make: a base, its data, what it is asked, and the prompts that an untuned base would be given.
+
+    `test` is what the specialist is for; `other` is what it must leave alone (other domains, small talk).
+    """
+
+    base: str
+    train: Path
+    valid: Path
+    test: Path
+    other: Path
+    prompts: Mapping[str, str]
+    question: str
+    folder: Path
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    max_new_tokens: int = 64
+    num_probes: int = 40
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: the comparison of base, prompted base and tuned model, and the facts of the run.
+
+    `other` is the same comparison on the questions that are not the specialist's.
+    """
+
+    comparison: Comparison
+    other: Comparison
+    run: dict[str, Any]
+    certificate: dict[str, Any]
+    answer: str
+    run_folder: Path
+    merged_folder: Path
+
+
+class Steps:
+    """Finished steps of one folder: `steps/NAME.json` holds the hash of a step's inputs and its result."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self._folder, self._say = folder / "steps", say
+
+    def do(
+        self, name: str, inputs: Any, work: Callable[[], dict[str, Any]], tell: Callable[[dict[str, Any]], str]
+    ) -> dict[str, Any]:
+        """Do a step, or read its result back where it was done with the same inputs and its files stand."""
+        path, inputs_hash = self._folder / f"{name.replace(' ', '-')}.json", hash_json(inputs)
+        if (done := _read_step(path)) is not None and done["inputs"] == inputs_hash:
+            result: dict[str, Any] = done["result"]
+            if all(Path(file).exists() for file in result.get("files", [])):
+                self._say(name, f"{tell(result)} (done before)")
+                return result
+        result = work()
+        write_json_atomic(path, {"inputs": inputs_hash, "result": result})
+        self._say(name, tell(result))
+        return result
+
+
+def _read_step(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and {"inputs", "result"} <= value.keys() else None
+
+
+def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
+    """Run the whole job. Raises DataError where the data check finds errors, NotTheSame where the merge differs."""
+    steps, files = Steps(job.folder, say), (job.train, job.valid, job.test, job.other)
+    data = {path.stem: hash_file(path) for path in files}
+    base = {"model": job.base, "weights": model_hash(job.base)}
+    steps.do("check the data", data, lambda: _check(job), lambda found: str(found["line"]))
+    asked = {**base, "data": data, "new tokens": job.max_new_tokens}
+    measured = steps.do("measure the base", [asked, job.prompts], lambda: _measure_base(job), _tell_base)
+    trained = steps.do("train", [base, data, job.recipe], lambda: _train(job, tracker), _tell_run)
+    run_folder, merged = job.folder / "run", job.folder / "merged"
+    weights = model_hash(str(run_folder / "model"))
+    tuned = steps.do(
+        "evaluate",
+        [asked, weights],
+        lambda: _evaluate_tuned(job, str(run_folder / "model")),
+        lambda found: f"tuned: {found['accuracy']:.1%} of {found['items']} test items",
+    )
+    comparison, other = (
+        compare([load_result(Path(path)) for path in (*measured[key], *tuned[key])]) for key in ("answers", "others")
+    )
+    last = comparison.pairs[-1]
+    say("compare", f"{last.second} against {last.first}: {last.statement}")
+    steps.do("merge", weights, lambda: _merge(run_folder / "model", merged), lambda _: f"plain weights in {merged}")
+    certificate = steps.do(
+        "verify",
+        [weights, data["test"], job.num_probes],
+        lambda: _verify(job, run_folder / "model", merged),
+        lambda found: (
+            f"merged model: {found['num_same']} of {found['num_probes']} answers the same, token for token"
+        ),
+    )
+    answer = _ask(load_model(str(merged)), job.question, job.max_new_tokens)
+    say("ask it", f"{job.question} -> {answer}")
+    return Outcome(comparison, other, trained, certificate, answer, run_folder, merged)
+
+
+def model_hash(ref: str) -> str:
+    """The identity of a local model's weights; a hub model is known by its name."""
+    source = find_model(ref)
+    folder = source.adapter or Path(source.base)
+    if not folder.is_dir():
+        return source.base
+    return hash_json({file.name: hash_file(file) for file in sorted(folder.glob("*.safetensors"))})
+
+
+def _check(job: Specialist) -> dict[str, Any]:
+    report = check_files([job.train], job.valid, job.test)
+    if report.exit_code(strict=False):
+        raise DataError(
+            "the data check found errors; see them all: "
+            f"luthier data check {job.train} --valid {job.valid} --test {job.test}"
+        )
+    names = ", ".join(f"{found.name} ({found.count})" for found in report.findings if found.severity != "note")
+    return {"line": f"{report.word}: " + (names or "no duplicate, no leak between train, valid and test")}
+
+
+def _answer_and_keep(
+    job: Specialist, loaded: LoadedModel, name: str, items: Path, system: str | None = None, variant: str | None = None
+) -> tuple[EvalResult, str]:
+    """Ask every item, keep the answers under `answers/`; returns the result and the file that holds it."""
+    result = evaluate(
+        ModelAnswerer(loaded, name),
+        load_items(items),
+        system_prompt=system,
+        prompt_variant=variant,
+        max_new_tokens=job.max_new_tokens,
+    )
+    file = job.folder / "answers" / f"{name}{'-' + variant if variant else ''}-{items.stem}.jsonl".replace(" ", "-")
+    save_result(result, file)
+    return result, str(file)
+
+
+def _measure_base(job: Specialist) -> dict[str, Any]:
+    """The base on the test items, bare and with the prompt that did best on the validation items."""
+    loaded = load_model(job.base)
+    bare, bare_file = _answer_and_keep(job, loaded, "base", job.test)
+    tried = {
+        name: _answer_and_keep(job, loaded, "base", job.valid, text, name)[0].accuracy
+        for name, text in job.prompts.items()
+    }
+    best = max(tried, key=lambda name: tried[name])
+    prompted, prompted_file = _answer_and_keep(job, loaded, "base", job.test, job.prompts[best], best)
+    others = [
+        _answer_and_keep(job, loaded, "base", job.other)[1],
+        _answer_and_keep(job, loaded, "base", job.other, job.prompts[best], best)[1],
+    ]
+    return {
+        "accuracy": bare.accuracy,
+        "prompted": prompted.accuracy,
+        "best_prompt": best,
+        "tried_on_valid": tried,
+        "answers": [bare_file, prompted_file],
+        "others": others,
+        "files": [bare_file, prompted_file, *others],
+    }
+
+
+def _tell_base(found: Mapping[str, Any]) -> str:
+    return (
+        f"base: {found['accuracy']:.1%} of test items; with the best prompt ({found['best_prompt']}): "
+        f"{found['prompted']:.1%}"
+    )
+
+
+def _train(job: Specialist, tracker: Tracker) -> dict[str, Any]:
+    values = {
+        **job.recipe,
+        "model": {"name": job.base},
+        "data": {**job.recipe.get("data", {}), "train": [str(job.train)], "validation": str(job.valid)},
+        "evaluation": {**job.recipe.get("evaluation", {}), "items": str(job.valid)},
+    }
+    plan = plan_job([Layer("the job", values)], where="the job's recipe")
+    folder, recipe_yaml = job.folder / "run", yaml.safe_dump(values, sort_keys=False)
+    resume = False
+    if is_run(folder):
+        # Only the same recipe and data may continue; anything else begins anew.
+        run = open_run(folder)
+        same = run.recipe_path.read_text(encoding="utf-8") == recipe_yaml
+        same = same and json.loads(run.data_path.read_text(encoding="utf-8")) == plan.data_manifest
+        resume = same and run.status() is not RunStatus.FINISHED
+    if not resume:
+        run = create_run(
+            folder,
+            recipe_yaml=recipe_yaml,
+            data_manifest=plan.data_manifest,
+            resolved={"values": plan.recipe.model_dump(mode="json"), "sources": dict(plan.resolved.sources)},
+            overwrite=True,
+        )
+    result = run_job(
+        plan, run, tracker=Trackers([MetricsFile(run), tracker]), evaluators=task_evaluators(plan), resume=resume
+    )
+    if result.loop.outcome == "interrupted":
+        raise KeyboardInterrupt
+    progress = result.loop.progress
+    last = [event for event in run.read_metrics() if event["event"] == "step"][-1]
+    return {
+        "method": plan.recipe.method.name,
+        "trainable": result.trainable_parameters,
+        "parameters": result.all_parameters,
+        "rows": plan.train_rows.num_rows,
+        "steps": result.loop.num_steps,
+        "train_loss": last["loss"],
+        "validation_loss": progress.best_validation_loss,
+        "peak_memory_bytes": last["peak_memory_bytes"],
+        "tokens_per_second": progress.tokens / progress.seconds,
+        "seconds": progress.seconds,
+        "dtype": plan.dtype_name,
+        "files": [str(result.model_folder), str(result.report)],
+    }
+
+
+def _tell_run(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['rows']} rows, {found['steps']} steps in {found['seconds']:.0f} s; "
+        f"validation loss {found['validation_loss']:.3f}"
+    )
+
+
+def _evaluate_tuned(job: Specialist, model: str) -> dict[str, Any]:
+    loaded = load_model(model)
+    result, file = _answer_and_keep(job, loaded, "tuned", job.test)
+    _, other = _answer_and_keep(job, loaded, "tuned", job.other)
+    return {
+        "accuracy": result.accuracy,
+        "items": len(result.items),
+        "answers": [file],
+        "others": [other],
+        "files": [file, other],
+    }
+
+
+def _merge(model: Path, out: Path) -> dict[str, Any]:
+    merge(str(model), out, replace=True)
+    return {"files": [str(out)]}
+
+
+def _verify(job: Specialist, model: Path, merged: Path) -> dict[str, Any]:
+    probes = [item.messages for item in load_items(job.test)[: job.num_probes]]
+    certificate = certify(load_model(str(model)), load_model(str(merged)), probes, max_new_tokens=job.max_new_tokens)
+    certificate.require_same()
+    write_json_atomic(merged / "certificate.json", certificate.to_dict())
+    return certificate.to_dict()
+
+
+def _ask(loaded: LoadedModel, question: str, max_new_tokens: int) -> str:
+    prompt = loaded.renderer.prompt([Message("user", question)])
+    (ids,) = generate(loaded, [prompt], Sampling(max_new_tokens=max_new_tokens))
+    return loaded.renderer.parse(ids).text
+
+
+def task_evaluators(plan: Plan) -> Callable[[Any], Sequence[Evaluator]] | None:
+    """The evaluators of a run: its `evaluation.items` asked greedily, or None where the recipe names none.
+
+    Raises EvaluationError at once where the items are wrong, so that no run fails at its first evaluation.
+    """
+    config = plan.recipe.evaluation
+    if config.items is None:
+        return None
+    items = load_items(Path(config.items))[: config.max_items]
+    if not items:
+        raise EvaluationError(f"{config.items}: no items")
+
+    def make(model: Any) -> Sequence[Evaluator]:
+        source = find_model(plan.recipe.model.name or str(plan.recipe.model.tokenizer))
+        loaded = LoadedModel(model, plan.tokenizer, plan.renderer, source, plan.device, plan.compute_dtype)
+        answerer = ModelAnswerer(loaded, "in training")
+
+        def measure(_: Any) -> Measured:
+            model.eval()
+            try:
+                with precision(plan.device, plan.compute_dtype):
+                    result = evaluate(answerer, items, max_new_tokens=config.max_new_tokens)
+            finally:
+                model.train()
+            asked = {item.id: item for item in items}
+            samples = [
+                Sample(
+                    question=asked[one.id].messages[-1].content,
+                    answer=one.answer,
+                    expected=asked[one.id].answer or " and ".join(words[0] for words in asked[one.id].must),
+                    verdict=one.verdict.value,
+                )
+                for one in result.items[: config.num_samples]
+            ]
+            return Measured({"accuracy": result.accuracy}, samples)
+
+        return [measure]
+
+    return make
