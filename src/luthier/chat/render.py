@@ -368,10 +368,11 @@ def _marked(whole: Encoded, start: int, stop: int, marks: list[_Span]) -> list[i
     marked = []
     for k in range(start, stop):
         token_start, token_end = whole.spans[k]
-        if (
-            k > start
-        ):  # tokenizers that trim offsets give a lone space no width: it begins where the last one ended
+        # Tokenizers that trim spaces off the spans cut a token's first space, and give a lone space no width.
+        if k > start:
             token_start = min(token_start, max(whole.spans[k - 1][1], turn_start))
+        if token_end == whole.spans[k][0]:
+            token_end = max(token_end, whole.spans[k + 1][0])
         if any(a < token_end and token_start < b for a, b in inside):
             marked.append(k)
     return [*marked, stop] if inside else []
