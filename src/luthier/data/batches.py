@@ -39,10 +39,14 @@ class MicroBatch:
         return float(self.weights_BT.sum(dtype=np.float64))
 
 
+def _padded(length: int) -> int:
+    return -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+
+
 def pad_rows(dataset: TokenDataset, indices: Sequence[int]) -> MicroBatch:
     """Lay the rows `indices` under each other."""
     longest = max(int(dataset.offsets[i + 1] - dataset.offsets[i]) for i in indices)
-    width = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+    width = _padded(longest)
     token_ids = np.zeros((len(indices), width), dtype=np.int64)
     targets = np.zeros_like(token_ids)
     weights = np.zeros((len(indices), width), dtype=np.float32)
@@ -70,7 +74,7 @@ def microbatches(
     batches: list[MicroBatch] = []
     group: list[int] = []
     for index in ordered:
-        if group and (len(group) + 1) * int(lengths[group[0]]) > tokens_per_microbatch:
+        if group and (len(group) + 1) * _padded(int(lengths[group[0]])) > tokens_per_microbatch:
             batches.append(pad_rows(dataset, group))
             group = []
         group.append(index)

@@ -72,7 +72,9 @@ class _Builder:
         self.num_dropped = 0
         self.num_truncated = 0
 
-    def add(self, token_ids: Sequence[int], weights: Sequence[float], place: str) -> None:
+    def add(
+        self, token_ids: Sequence[int], weights: "Sequence[float] | NDArray[np.float32]", place: str
+    ) -> None:
         self.ids.append(np.asarray(token_ids, dtype=np.int32))
         row_weights = np.array(weights, dtype=np.float32)
         row_weights[0] = 0.0  # nothing stands before the first token, so nothing predicts it

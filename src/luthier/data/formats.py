@@ -3,6 +3,7 @@
 A shape is recognised by its keys. This file knows nothing of files, tokens or templates.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,11 @@ Converter = Callable[[Mapping[str, Any]], Conversation]
 
 def _from_messages(value: Mapping[str, Any]) -> Conversation:
     tools = value.get("tools") or ()
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except json.JSONDecodeError as error:
+            raise DataError(f"field 'tools': expected a list or its JSON text: {error}") from None
     if not isinstance(tools, list | tuple):
         raise DataError(f"field 'tools': expected a list, got {type(tools).__name__}")
     return conversation_from_messages(value["messages"], tools=tools)
@@ -53,7 +59,8 @@ def to_conversation(value: Mapping[str, Any], *, where: str) -> Conversation:
     if name is None:
         known = "; ".join(", ".join(sorted(keys)) for keys, _ in FORMATS.values())
         raise DataError(
-            f"{where}: this row's fields are {', '.join(map(repr, value)) or 'none'}; expected one of: {known}"
+            f"{where}: this row's fields are {', '.join(map(repr, value)) or 'none'}; "
+            f"expected one of: {known}"
         )
     try:
         return FORMATS[name][1](value)

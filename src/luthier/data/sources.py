@@ -7,14 +7,17 @@ Memory is bounded by the longest line. This file knows nothing of what a row mea
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NoReturn
 
 import zstandard
 
 from luthier.errors import DataError
+
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +34,97 @@ class Row:
         return f"{self.path}:{self.number}"
 
 
+Defect = Literal["broken_json", "not_utf8", "not_an_object"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A line that holds no row. `problem` begins with its place and says what is wrong with it."""
+
+    path: Path
+    number: int
+    defect: Defect
+    problem: str
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a `.jsonl` file (also `.jsonl.gz`, `.jsonl.zst`); blank lines are skipped.
 
     Raises DataError: no such file, not UTF-8 (byte offset), broken JSON (line and column), a row that is
-    not an object, a file without a single row.
+    not an object, a JSON array, a damaged compressed file, a file without a single row.
+    """
+    for row in read_every_line(path):
+        if isinstance(row, UnreadableRow):
+            raise DataError(row.problem)
+        yield row
+
+
+def read_every_line(path: Path) -> Iterator[Row | UnreadableRow]:
+    """Like `read_rows`, but a line that cannot be read is yielded, not raised: a check reports them all.
+
+    Raises DataError where the file as a whole cannot be read.
     """
     found = False
-    with _open(path) as file:
-        offset = 0
-        for number, line in enumerate(file, start=1):
-            start, offset = offset, offset + len(line)
-            if not line.strip():
-                continue
-            found = True
-            yield Row(path, number, _parse(path, number, line, start))
+    offset = 0
+    for number, line in enumerate(_lines(path), start=1):
+        start, offset = offset, offset + len(line)
+        if not line.strip():
+            continue
+        if not found and line.removeprefix(_BOM).lstrip().startswith(b"["):
+            raise DataError(
+                f"{path}:{number}: the file begins with '[', as a JSON array does; expected JSON lines: one "
+                f"object a line. To convert it: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+            )
+        found = True
+        yield _parse(path, number, line, start)
     if not found:
         raise DataError(f"{path}: the file is empty; expected one JSON object a line")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with _open(path) as file:
+            yield from file
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise DataError(f"{path}: the compressed file is damaged or cut short: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the data file: {error.strerror or error}") from error
 
 
 def _open(path: Path) -> IO[bytes]:
     if path.is_dir():
         raise DataError(f"{path}: expected a file of JSON lines, got a folder; name the file inside it")
-    try:
-        if path.suffix == ".zst":
-            reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
-            return io.BufferedReader(reader)  # type: ignore[type-var]
-        if path.suffix == ".gz":
-            return gzip.open(path, "rb")  # type: ignore[return-value]
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise DataError(f"no such data file: {path}") from error
+    if not path.exists():
+        raise DataError(f"no such data file: {path}")
+    if path.suffix == ".zst":
+        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
+        return io.BufferedReader(reader)
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb")
 
 
-def _parse(path: Path, number: int, line: bytes, line_offset: int) -> dict[str, Any]:
+def _parse(path: Path, number: int, line: bytes, line_offset: int) -> Row | UnreadableRow:
+    place = f"{path}:{number}"
+    bom = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = line[bom:].rstrip(b"\r\n").decode("utf-8")
     except UnicodeDecodeError as error:
-        byte = line_offset + error.start
-        raise DataError(f"{path}:{number}: not UTF-8 at byte {byte} of the file: {error.reason}") from error
+        byte = line_offset + bom + error.start
+        problem = f"{place}: not UTF-8 at byte {byte} of the file: {error.reason}; save the file as UTF-8"
+        return UnreadableRow(path, number, "not_utf8", problem)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}:{number}:{error.colno}: broken JSON: {error.msg}; expected one JSON object a line"
-        ) from error
+        problem = f"{place}:{error.pos + 1}: broken JSON: {error.msg}; expected one JSON object a line"
+        return UnreadableRow(path, number, "broken_json", problem)
     except (RecursionError, ValueError) as error:
-        raise DataError(f"{path}:{number}: this JSON cannot be read: {error}") from error
+        return UnreadableRow(path, number, "broken_json", f"{place}: this JSON cannot be read: {error}")
     if not isinstance(value, dict):
-        raise DataError(f"{path}:{number}: expected a JSON object, got {type(value).__name__}")
-    return value
+        problem = f"{place}: expected a JSON object, got {type(value).__name__}"
+        return UnreadableRow(path, number, "not_an_object", problem)
+    return Row(path, number, value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value; write null or leave the field out")

@@ -13,7 +13,10 @@ from luthier.hashing import hash_json
 
 
 def hold_out(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
-    """(train, validation) rows; about `share` of the prompts are held out. Raises DataError if a side is empty."""
+    """(train, validation) rows; about `share` of the prompts are held out.
+
+    Raises DataError if a side is empty.
+    """
     train: list[Row] = []
     held_out: list[Row] = []
     for row in rows:
@@ -22,8 +25,8 @@ def hold_out(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
         side.append(row)
     if not train or not held_out:
         raise DataError(
-            f"holding out {share:.0%} of {len(rows)} rows leaves {len(train)} to train on and {len(held_out)} to "
-            "validate on: change data.validation_share, or give data.validation a file"
+            f"holding out {share:.0%} of {len(rows)} rows leaves {len(train)} to train on and "
+            f"{len(held_out)} to validate on: change data.validation_share, or give data.validation a file"
         )
     return train, held_out
 

@@ -1,0 +1,176 @@
+"""`luthier data`: look at the data before it costs a step.
+
+Knows nothing of how a check works or how tokens come to be; everything heavy is imported when a verb runs.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from luthier.chat.render import Renderer
+    from luthier.data.sources import Row
+
+app = typer.Typer(help="Check and show training data.", no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Check and show training data."""
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Training data, JSON lines.")],
+    valid: Annotated[Path | None, typer.Option(help="Validation rows or evaluation items.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test rows or evaluation items.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Find what is wrong with the data: broken rows, duplicates, leaks, placeholders.
+
+    Exit code: 0 clean, 1 warnings with --strict, 2 errors.
+    """
+    from luthier.data.checks import check_files, render_report
+
+    report = check_files(files, valid, test)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        from luthier.cli.common import console
+
+        console().print(render_report(report))
+    raise typer.Exit(report.exit_code(strict))
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="Training data, JSON lines.")],
+    model: Annotated[str, typer.Option(help="Whose tokenizer and template: name, folder or hub id.")] = (
+        "luthier-nano"
+    ),
+    num_rows: Annotated[int, typer.Option("-n", min=1, help="How many rows to show.")] = 3,
+    row: Annotated[int | None, typer.Option(min=1, help="Show the row of this line only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print ids, weights and texts as JSON.")] = False,
+) -> None:
+    """Show rows as the model will see them: the supervised text in colour, ids, weights and counts."""
+    from luthier.chat.render import Renderer
+    from luthier.cli.common import model_ref, quiet_libraries
+    from luthier.models.load import find_model, load_tokenizer
+
+    chosen = _choose(file, num_rows, row)
+    quiet_libraries()
+    tokenizer = load_tokenizer(find_model(model_ref(model)).tokenizer_place)
+    renderer = Renderer(tokenizer)
+    shown = [_rendered(renderer, tokenizer, one) for one in chosen]
+    if as_json:
+        print(json.dumps({"file": str(file), "model": model, "rows": shown}))
+        return
+    _print_rows(shown)
+
+
+def _choose(file: Path, num_rows: int, line: int | None) -> "list[Row]":
+    """The first rows of the file, or the one at `line`. Raises DataError where there is none."""
+    from itertools import islice
+
+    from luthier.data.sources import read_rows
+    from luthier.errors import DataError
+
+    if line is None:
+        return list(islice(read_rows(file), num_rows))
+    last = 0
+    for one in read_rows(file):
+        last = one.number
+        if last == line:
+            return [one]
+    raise DataError(f"{file}: there is no row at line {line}; the last row is at line {last}")
+
+
+def _rendered(renderer: "Renderer", tokenizer: Any, row: "Row") -> dict[str, Any]:
+    """A row's renderings as JSON values. Raises LuthierError with the place of the row."""
+    from luthier.data.formats import recognise, to_conversation
+    from luthier.errors import LuthierError
+
+    if recognise(row.value) is None and isinstance(row.value.get("text"), str):
+        return {"line": row.number, "format": "text", "renderings": [_rendered_text(tokenizer, row)]}
+    conversation = to_conversation(row.value, where=row.where)
+    try:
+        renderings = [
+            _to_dict(renderer.decode, rendering.token_ids, rendering.weights)
+            for rendering in renderer.render(conversation)
+        ]
+    except LuthierError as error:
+        raise type(error)(f"{row.where}: {error}") from error
+    return {"line": row.number, "format": recognise(row.value), "renderings": renderings}
+
+
+def _rendered_text(tokenizer: Any, row: "Row") -> dict[str, Any]:
+    """A document, uncut, as continued pretraining would see it."""
+    import sys
+
+    from luthier.data.dataset import text_dataset
+
+    token_ids, weights = text_dataset([row], tokenizer, max_length=sys.maxsize).row(0)
+    return _to_dict(tokenizer.decode, token_ids.tolist(), weights.tolist())
+
+
+def _to_dict(
+    decode: Callable[[Sequence[int]], str], token_ids: Sequence[int], weights: Sequence[float]
+) -> dict[str, Any]:
+    from itertools import groupby
+
+    texts = []
+    for weight, group in groupby(range(len(token_ids)), key=lambda i: float(weights[i])):
+        places = list(group)
+        text = decode([token_ids[i] for i in places])
+        texts.append({"text": text, "weight": weight, "num_tokens": len(places)})
+    return {
+        "token_ids": list(token_ids),
+        "weights": [float(weight) for weight in weights],
+        "texts": texts,
+        "num_tokens": len(token_ids),
+        "num_supervised": sum(weight > 0 for weight in weights),
+    }
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    from luthier.cli.common import console as new_console
+
+    console = new_console()
+    in_colour = console.color_system is not None
+    legend = "in green" if in_colour else "between ⟦ and ⟧"
+    console.print(Text(f"Supervised text stands {legend}; what comes before it is context.", style="dim"))
+    for row in rows:
+        for number, rendering in enumerate(row["renderings"], start=1):
+            part = f", rendering {number} of {len(row['renderings'])}" if len(row["renderings"]) > 1 else ""
+            counts = f"{rendering['num_tokens']} tokens, {rendering['num_supervised']} supervised"
+            console.print()
+            console.print(Text(f"line {row['line']} ({row['format']}{part}): {counts}", style="bold"))
+            console.print(_coloured(rendering, in_colour))
+            for name, values in (("ids", rendering["token_ids"]), ("weights", rendering["weights"])):
+                listed = " ".join(f"{value:g}" if name == "weights" else str(value) for value in values)
+                console.print(Text(f"{name}: {listed}", style="dim"))
+    total = sum(rendering["num_tokens"] for row in rows for rendering in row["renderings"])
+    supervised = sum(rendering["num_supervised"] for row in rows for rendering in row["renderings"])
+    console.print()
+    console.print(Text(f"shown: {len(rows)} rows, {total} tokens, {supervised} supervised", style="bold"))
+
+
+def _coloured(rendering: dict[str, Any], in_colour: bool) -> "Text":
+    from rich.text import Text
+
+    text = Text()
+    for part in rendering["texts"]:
+        shown = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in part["text"])
+        if part["weight"] > 0:
+            text.append(shown if in_colour else f"⟦{shown}⟧", style="bold green")
+        else:
+            text.append(shown)
+    return text
