@@ -8,6 +8,7 @@ This file knows nothing of what is configured.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,19 +37,51 @@ class Layer:
 C = TypeVar("C", bound=Config)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a recipe. `extends: other.yaml` (beside this file) is read first and this file laid over it.
+class _Yaml(yaml.SafeLoader):
+    """YAML as people mean it: `1e-4` is a number (YAML 1.1 wants `1.0e-4`), a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen and key.value != "<<":
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Yaml)  # a SafeLoader: it makes plain values only
+
+
+def read_layers(path: Path) -> list[Layer]:
+    """A recipe file as layers: the file that it `extends` (a path beside it) first, itself last.
 
     Raises ConfigError: no such file, not YAML (line and column), not a mapping, a circle of `extends`.
     """
-    return _read_yaml(path, seen=())
+    return _read_layers(path, seen=())
 
 
-def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read_layers(path: Path, seen: tuple[Path, ...]) -> list[Layer]:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: `extends` goes in a circle: {' -> '.join(str(p) for p in seen)}")
+    values = read_yaml(path)
+    parent = values.pop("extends", None)
+    below = _read_layers(path.parent / str(parent), (*seen, path.resolve())) if parent is not None else []
+    return [*below, Layer(str(path), values)]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """One YAML file of `key: value` pairs. Raises ConfigError as `read_layers` does."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no such recipe: {path}") from error
     except (IsADirectoryError, UnicodeDecodeError) as error:
@@ -56,14 +89,10 @@ def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if values is None:
-        values = {}
+        return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected `key: value` pairs at the top, got {type(values).__name__}")
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    base = _read_yaml(path.parent / str(parent), (*seen, path.resolve()))
-    return merge_layers([Layer("base", base), Layer("this", values)])[0]
+    return values
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -74,7 +103,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         if not equals or not key or any(not part for part in key.split(".")):
             raise ConfigError(f"expected an override like optim.learning_rate=1e-4, got {override!r}")
         try:
-            value = yaml.safe_load(text) if text else ""
+            value = _load(text) if text else ""
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
         nested: Any = value

@@ -59,6 +59,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
     An existing folder of that name is replaced: moved aside first, removed when the new one stands.
     """
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path}: expected a folder or nothing, got a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     beside.mkdir()
@@ -71,9 +73,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     aside = _beside(path) if path.exists() else None
-    if aside is not None:
-        os.replace(path, aside)
-    os.replace(beside, path)
+    try:
+        if aside is not None:
+            os.replace(path, aside)
+        os.replace(beside, path)
+    except BaseException:
+        if aside is not None and aside.exists():
+            os.replace(aside, path)
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     fsync_path(path.parent)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)

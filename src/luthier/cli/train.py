@@ -61,14 +61,14 @@ def train(
 
 
 def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
-    from luthier.config import Layer, parse_overrides, read_yaml
+    from luthier.config import Layer, parse_overrides, read_layers
     from luthier.errors import ConfigError
     from luthier.models.embedded import DEFAULT_MODEL
 
     recipes = [argument for argument in arguments if "=" not in argument]
     if len(recipes) > 1:
         raise ConfigError(f"expected one recipe, got {', '.join(recipes)}; overrides look like key=value")
-    layers = [Layer(recipes[0], read_yaml(Path(recipes[0])))] if recipes else []
+    layers = read_layers(Path(recipes[0])) if recipes else []
     layers.append(Layer("option", {key: value for key, value in options.items() if value}))
     layers.append(Layer("command line", parse_overrides(a for a in arguments if "=" in a)))
     if not recipes and "train" not in options["data"] and not any("data" in layer.values for layer in layers):
@@ -108,11 +108,11 @@ def _create(
 ) -> "Run":
     import yaml
 
-    from luthier.config import Layer, merge_layers
+    from luthier.config import merge_layers
     from luthier.registry.runs import create_run, default_run_name
-    from luthier.training.recipe import expand_shorthands
+    from luthier.training.recipe import user_layers
 
-    asked, _ = merge_layers([Layer(layer.source, expand_shorthands(layer.values)) for layer in layers])
+    asked, _ = merge_layers(user_layers(layers))
     return create_run(
         runs / (name or default_run_name(stem, runs)),
         recipe_yaml=yaml.safe_dump(asked, sort_keys=False, allow_unicode=True),

@@ -68,9 +68,13 @@ def apply_lora(model: Any, method: LoraLike, base_name: str, master_dtype: torch
     Raises ConfigError where no module has such a name.
     """
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
 
+    # GPT-2 keeps its linear layers transposed (Conv1D); PEFT wants to be told.
+    transposed = any(isinstance(module, Conv1D) for module in model.modules())
     config = LoraConfig(
         task_type="CAUSAL_LM",
+        fan_in_fan_out=transposed,
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
@@ -78,6 +82,11 @@ def apply_lora(model: Any, method: LoraLike, base_name: str, master_dtype: torch
         use_dora=method.name == "dora",
         use_rslora=method.name == "rslora",
     )
+    names = [name for name, _ in model.named_modules()]
+    for target in method.targets if isinstance(method.targets, list) else []:
+        # PEFT is content where one of several names is found, and trains less than was asked for.
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise ConfigError(f"method.targets: {type(model).__name__} has no module named {target!r}")
     try:
         adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:

@@ -7,17 +7,19 @@ with its hash; a torn one is passed over for the one before, aloud.
 This file knows nothing of how weights are trained.
 """
 
+import contextlib
 import json
 import random
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,6 +29,7 @@ from luthier.files import atomic_directory, write_json_atomic
 from luthier.hashing import hash_file
 
 _MANIFEST = "manifest.json"
+_FILES = {"weights.safetensors", "optimizer.safetensors", "state.json"}
 _NAME = re.compile(r"step-(\d{8})$")
 
 
@@ -51,38 +54,35 @@ class CheckpointStore:
         path = self.folder / f"step-{step:08d}"
         tensors, scalars = _pack_optimizers(optimizers)
         random_tensors, random_state = _pack_random()
-        try:
-            with atomic_directory(path) as beside:
-                save_file(trainable_weights(model), beside / "weights.safetensors")
-                save_file({**tensors, **random_tensors}, beside / "optimizer.safetensors")
-                state = {"step": step, "counters": dict(counters), "optimizers": scalars, "random": random_state}
-                (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
-                hashes = {file.name: hash_file(file) for file in sorted(beside.iterdir())}
-                (beside / _MANIFEST).write_text(json.dumps(hashes, indent=2), encoding="utf-8")
-        except (OSError, RuntimeError) as error:  # safetensors wraps the disk's refusal in its own error
-            raise CheckpointError(
-                f"cannot write the checkpoint {path}: {error}. Free some space and resume; "
-                f"the last good checkpoint is {self._last_name()}"
-            ) from error
-        except Exception as error:
-            if type(error).__name__ != "SafetensorError":
-                raise
-            raise CheckpointError(
-                f"cannot write the checkpoint {path}: {error}. Free some space and resume; "
-                f"the last good checkpoint is {self._last_name()}"
-            ) from error
+        with self._refusals(path), atomic_directory(path) as beside:
+            save_file(trainable_weights(model), beside / "weights.safetensors")
+            save_file({**tensors, **random_tensors}, beside / "optimizer.safetensors")
+            state = {"step": step, "counters": dict(counters), "optimizers": scalars, "random": random_state}
+            (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            hashes = {file.name: hash_file(file) for file in sorted(beside.iterdir())}
+            (beside / _MANIFEST).write_text(json.dumps(hashes, indent=2), encoding="utf-8")
         for old in self.list()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
         return path
 
     def save_best(self, model: nn.Module, record: Mapping[str, Any]) -> None:
         """Keep the present weights as the best so far, with a record of why."""
+        path = self.folder / "best"
+        with self._refusals(path), atomic_directory(path) as beside:
+            save_file(trainable_weights(model), beside / "weights.safetensors")
+            write_json_atomic(beside / "best.json", dict(record))
+
+    @contextlib.contextmanager
+    def _refusals(self, path: Path) -> Iterator[None]:
+        """What the disk refuses, as a CheckpointError that says how to go on."""
         try:
-            with atomic_directory(self.folder / "best") as beside:
-                save_file(trainable_weights(model), beside / "weights.safetensors")
-                write_json_atomic(beside / "best.json", dict(record))
-        except OSError as error:
-            raise CheckpointError(f"cannot write {self.folder / 'best'}: {error}") from error
+            yield
+        except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
+            names = [old.name for old in self.list()]
+            raise CheckpointError(
+                f"cannot write the checkpoint {path}: {error}. Free some space and resume; "
+                f"the last good checkpoint is {names[-1] if names else 'none'}"
+            ) from error
 
     def load_best(self, model: nn.Module) -> bool:
         """Put the best weights into the model; False where none were kept."""
@@ -98,10 +98,6 @@ class CheckpointStore:
             return []
         return sorted(path for path in self.folder.iterdir() if _NAME.match(path.name))
 
-    def _last_name(self) -> str:
-        names = [path.name for path in self.list()]
-        return names[-1] if names else "none"
-
     def load_latest(
         self,
         model: nn.Module,
@@ -110,9 +106,15 @@ class CheckpointStore:
     ) -> tuple[int, dict[str, Any]] | None:
         """Restore the newest whole checkpoint; returns (steps done, counters), or None where there is none.
 
-        A torn one is named through `say` and passed over.
+        A torn one is named through `say` and passed over. What a killed process left half-written is removed.
+        Raises CheckpointError where there are checkpoints and every one is torn.
         """
-        for path in reversed(self.list()):
+        for litter in self.folder.glob(".*.tmp"):
+            shutil.rmtree(litter, ignore_errors=True)
+        paths = self.list()
+        if not paths:
+            say("there is no checkpoint yet: starting at the first step")
+        for path in reversed(paths):
             problem = verify(path)
             if problem is not None:
                 say(f"checkpoint {path.name} is torn ({problem}); using the one before it")
@@ -123,6 +125,11 @@ class CheckpointStore:
             _unpack_optimizers(optimizers, tensors, state["optimizers"])
             _unpack_random(tensors, state["random"])
             return int(state["step"]), dict(state["counters"])
+        if paths:
+            raise CheckpointError(
+                f"{self.folder}: every checkpoint is torn ({', '.join(path.name for path in paths)}), so the run "
+                "cannot be resumed; start it again under another name"
+            )
         return None
 
 
@@ -132,8 +139,8 @@ def verify(path: Path) -> str | None:
         hashes = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"no readable manifest: {error}"
-    if not isinstance(hashes, dict) or not {"weights.safetensors", "state.json"} <= hashes.keys():
-        return "the manifest names no weights"
+    if not isinstance(hashes, dict) or not hashes.keys() >= _FILES:
+        return "the manifest does not name every file"
     for name, expected in hashes.items():
         file = path / name
         if not file.exists():
@@ -217,6 +224,8 @@ def _unpack_random(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> N
     if cuda and torch.cuda.device_count() == len(cuda):
         torch.cuda.set_rng_state_all(cuda)
     kind, position, has_gauss, cached = plain["numpy"]
-    np.random.set_state((kind, tensors["random.numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+    np.random.set_state(
+        (kind, tensors["random.numpy"].numpy().astype(np.uint32), position, has_gauss, cached)
+    )
     version, internal, gauss = plain["python"]
     random.setstate((version, tuple(internal), gauss))

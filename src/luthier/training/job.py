@@ -48,7 +48,7 @@ from luthier.training.recipe import (
     resolve,
 )
 from luthier.training.report import write_report
-from luthier.training.tracking import End, Tracker
+from luthier.training.tracking import End, EndWord, Tracker
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ class Plan:
     @property
     def recipe(self) -> Recipe:
         return self.resolved.recipe
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.compute_dtype).removeprefix("torch.")
 
     @property
     def batches(self) -> BatchPlan:
@@ -175,12 +179,14 @@ def run_job(
             save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
         trainable, total = count_parameters(model)
     except BaseException as error:
-        word = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         end = End(step=end.step, status=word, reason=_reason(error))
         raise
     finally:
-        tracker.close(end)
-        run.set_status(end.status, end.reason)
+        try:
+            tracker.close(end)
+        finally:  # a tracker that cannot write must not keep the status word from being true
+            run.set_status(end.status, end.reason)
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
 
 
@@ -215,7 +221,9 @@ def _choose_template(tokenizer: Any, template: str | None) -> None:
         return
     path = Path(template)
     if not path.is_file():
-        raise ConfigError(f"model.template: expected a file or one of {', '.join(FAMILIES)}; got {template!r}")
+        raise ConfigError(
+            f"model.template: expected a file or one of {', '.join(FAMILIES)}; got {template!r}"
+        )
     tokenizer.chat_template = path.read_text(encoding="utf-8")
 
 
@@ -245,14 +253,21 @@ def _rows(
     def tokens(some: Sequence[Row]) -> TokenDataset:
         if objective.rows == "text":
             return text_dataset(some, tokenizer, max_length=recipe.data.max_length)
-        pairs: Iterator[tuple[str, Conversation]] = ((r.where, to_conversation(r.value, where=r.where)) for r in some)
-        return chat_dataset(
-            pairs, renderer, max_length=recipe.data.max_length, too_long=recipe.data.too_long
+        pairs: Iterator[tuple[str, Conversation]] = (
+            (r.where, to_conversation(r.value, where=r.where)) for r in some
         )
+        return chat_dataset(pairs, renderer, max_length=recipe.data.max_length, too_long=recipe.data.too_long)
 
     dataset = tokens(rows)
     if dataset.num_supervised == 0:
-        raise DataError(f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn")
+        raise DataError(
+            f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn"
+        )
+    if recipe.evaluation.patience and not held_out:
+        raise ConfigError(
+            "evaluation.patience stops by the validation loss, but nothing is held out: set data.validation or "
+            "data.validation_share"
+        )
     return dataset, tokens(held_out) if held_out else None
 
 
@@ -297,8 +312,8 @@ def _model_to_train(plan: Plan) -> Any:
         case LoraMethod() as method:
             model = apply_lora(model, method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
+        # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.enable_input_require_grads()
     return model.to(plan.device)
 
 
@@ -344,5 +359,6 @@ def describe(plan: Plan) -> list[tuple[str, str, str]]:
             yield prefix.rstrip("."), node
 
     return [
-        (key, json.dumps(value), plan.resolved.sources.get(key, "default")) for key, value in leaves(values, "")
+        (key, json.dumps(value), plan.resolved.sources.get(key, "default"))
+        for key, value in leaves(values, "")
     ]

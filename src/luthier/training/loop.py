@@ -127,9 +127,12 @@ def train(
     and the rows are named), CheckpointError where a checkpoint cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
-    if resume and (restored := store.load_latest(model, optimizers, tracker.message)):
+    said: list[str] = []  # a tracker is told nothing before its start
+    if resume and (restored := store.load_latest(model, optimizers, said.append)):
         done, progress = restored[0], Progress(**restored[1])
     tracker.start(config.num_steps, done)
+    for text in said:
+        tracker.message(text)
     parameters = [p for p in model.parameters() if p.requires_grad]
     outcome: Literal["finished", "stopped early", "interrupted"] = "finished"
     loss: float | None = None
@@ -143,22 +146,30 @@ def train(
 
     def evaluate() -> None:
         validation_loss = mean_loss(learner, objective, validation(), config) if validation else None
+        model.eval()
         found = [evaluator(model) for evaluator in evaluators]
+        model.train()
         metrics = {name: value for one in found for name, value in one.metrics.items()}
         samples = [sample for one in found for sample in one.samples]
         tracker.evaluation(Evaluation(done, validation_loss, metrics, samples))
         if validation_loss is None:
             return
-        if progress.best_validation_loss is None or validation_loss < progress.best_validation_loss:
+        best = progress.best_validation_loss
+        if math.isfinite(validation_loss) and (best is None or validation_loss < best):
             progress.best_validation_loss, progress.best_step = validation_loss, done
             progress.evaluations_without_gain = 0
             store.save_best(model, {"step": done, "validation_loss": validation_loss, "metrics": metrics})
         else:
             progress.evaluations_without_gain += 1
 
+    def out_of_patience() -> bool:
+        return bool(config.patience) and progress.evaluations_without_gain >= config.patience
+
     model.train()
+    if out_of_patience():  # the run that is resumed had stopped early already
+        outcome = "stopped early"
     with stop_signal() as stop_asked:
-        while done < config.num_steps:
+        while outcome == "finished" and done < config.num_steps:
             started = time.perf_counter()
             step_batches = batches.step(done)
             loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config)
@@ -190,10 +201,10 @@ def train(
             )
             if done % config.evaluate_every == 0 or done == config.num_steps:
                 evaluate()
-                if config.patience and progress.evaluations_without_gain >= config.patience:
+                if out_of_patience():
                     outcome = "stopped early"
                     break
-            if stop_asked.is_set():
+            if stop_asked.is_set() and done < config.num_steps:
                 outcome = "interrupted"
                 break
             if done % config.checkpoint_every == 0:

@@ -21,7 +21,8 @@ Schedule = Callable[[int], float]
 def build_optimizers(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> list[Optimizer]:
     """The optimizers that together own every trainable parameter once."""
     trainable = [(name, p) for name, p in parameters if p.requires_grad]
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in trainable:
         hidden = parameter.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
         (matrices if config.name == "muon" and hidden else others).append(parameter)

@@ -45,6 +45,8 @@ class ModelConfig(Config):
             raise ValueError("give either a name or a new architecture (model.name or model.new)")
         if self.new is not None and self.tokenizer is None:
             raise ValueError("a new architecture needs a tokenizer folder (model.tokenizer)")
+        if self.name is not None and self.tokenizer is not None:
+            raise ValueError("a model that has a name brings its tokenizer: leave model.tokenizer out")
         return self
 
 
@@ -82,6 +84,12 @@ class DataConfig(Config):
     validation_share: Annotated[float, Field(ge=0.0, lt=1.0)]
     max_length: Annotated[int, Field(ge=2)]
     too_long: Literal["error", "drop", "truncate"]
+
+    @model_validator(mode="after")
+    def _one_validation(self) -> "DataConfig":
+        if self.validation is not None and self.validation_share > 0:
+            raise ValueError("give either a validation file or a validation_share")
+        return self
 
 
 class OptimConfig(Config):
@@ -142,6 +150,14 @@ class Recipe(Config):
     train: TrainConfig
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig
+
+    @model_validator(mode="after")
+    def _whole_if_new(self) -> "Recipe":
+        if self.model.new is not None and self.method.name != "full":
+            raise ValueError(
+                f"a new architecture has random weights that {self.method.name} would freeze: set method=full"
+            )
+        return self
 
 
 _LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": "all-linear"}
@@ -210,13 +226,29 @@ def expand_shorthands(values: Mapping[str, Any]) -> dict[str, Any]:
     return expanded
 
 
+def user_layers(asked: Sequence[Layer]) -> list[Layer]:
+    """What the user said, shorthands expanded, without the settings of a method that a later layer replaces.
+
+    A rank of LoRA below says nothing once `method: top_layers` stands above it.
+    """
+    layers = [Layer(layer.source, expand_shorthands(layer.values)) for layer in asked]
+    names = [m.get("name") if isinstance(m := layer.values.get("method"), Mapping) else None for layer in layers]
+    chosen = next((name for name in reversed(names) if name is not None), None)
+    return [
+        Layer(layer.source, {k: v for k, v in layer.values.items() if k != "method"})
+        if name is not None and name != chosen
+        else layer
+        for layer, name in zip(layers, names, strict=True)
+    ]
+
+
 def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: str = "recipe") -> Resolved:
     """Lay the user's `layers` over the defaults.
 
     `implied` are what the model and the data suggest; they stand above the method's defaults and below
     everything the user said. Raises ConfigError that lists every problem.
     """
-    user = [Layer(layer.source, expand_shorthands(layer.values)) for layer in layers]
+    user = user_layers(layers)
     chosen, _ = merge_layers([Layer("", DEFAULTS), *implied, *user])
     method = chosen.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None

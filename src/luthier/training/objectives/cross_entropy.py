@@ -35,9 +35,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         matrix_VC = weight_VC.to(hidden_NC.dtype)
         grad_hidden_NC = torch.empty_like(hidden_NC) if needs_hidden else None
-        grad_weight_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if needs_weight else None
-        grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if needs_bias and bias_V is not None else None
         precise = torch.float64 if hidden_NC.dtype == torch.float64 else torch.float32
+        grad_weight_VC = torch.zeros_like(weight_VC, dtype=precise) if needs_weight else None
+        grad_bias_V = torch.zeros_like(bias_V, dtype=precise) if needs_bias and bias_V is not None else None
         total = torch.zeros((), dtype=precise, device=hidden_NC.device)
         chunk = max(1, _CHUNK_BYTES // (4 * len(weight_VC)))
         for start in range(0, len(hidden_NC), chunk):
@@ -56,7 +56,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logsumexp = torch.logsumexp(logits, dim=1, keepdim=True)
             weights = weights_N[part, None].to(precise)
             total += ((logsumexp - target_logits) * weights).sum()
-            if not (needs_hidden or needs_weight):
+            if not (needs_hidden or needs_weight or needs_bias):
                 continue
             grad = logits.sub_(logsumexp).exp_()
             grad.scatter_add_(1, targets_N[part, None], torch.full_like(target_logits, -1.0))
@@ -69,7 +69,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if grad_weight_VC is not None:
                 grad_weight_VC += grad_low.T @ hidden
             if grad_bias_V is not None:
-                grad_bias_V += grad.sum(0) / scale
+                grad_bias_V += grad.sum(0)
         ctx.save_for_backward(grad_hidden_NC, grad_weight_VC, grad_bias_V)
         ctx.dtypes = (weight_VC.dtype, bias_V.dtype if bias_V is not None else None)
         return total
@@ -91,12 +91,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def weighted_cross_entropy(hidden_BTC: Tensor, head: Head, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:
-    """The sum of weighted token losses over all positions whose weight is not zero, a float32 scalar.
+    """The sum of weighted token losses over all positions whose weight is not zero: a scalar in
+    float32, or float64 where the hidden states are.
 
     hidden_BTC: hidden states; targets_BT: int64 id that each position predicts; weights_BT: float.
     """
     chosen = weights_BT != 0
-    loss: Tensor = _ChunkedCrossEntropy.apply(
+    loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_BTC[chosen],
         head.weight_VC,
         head.bias_V,
