@@ -10,7 +10,7 @@ from luthier.chat.messages import Message
 from luthier.errors import EvaluationError
 from luthier.evaluation import graders
 from luthier.evaluation.graders import Verdict, VerdictWord, numbers_in, occurs, prove
-from luthier.evaluation.task import EvalItem
+from luthier.evaluation.item import EvalItem
 
 QUESTION = (Message("user", "How wide is the field?"),)
 

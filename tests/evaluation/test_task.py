@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import EvaluationError
-from luthier.evaluation.task import EvalItem, items_hash, load_items
+from luthier.evaluation.item import EvalItem
+from luthier.evaluation.task import items_hash, load_items
 
 
 def write(path: Path, *rows: object) -> Path:

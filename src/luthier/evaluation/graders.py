@@ -35,12 +35,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from luthier.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from luthier.evaluation.task import EvalItem
+from luthier.evaluation.item import EvalItem
 
 RELATIVE_TOLERANCE = Fraction(1, 1_000_000)
 

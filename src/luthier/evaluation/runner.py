@@ -17,7 +17,8 @@ from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
 from luthier.errors import EvaluationError
 from luthier.evaluation.graders import GRADERS, Verdict, VerdictWord, ungradable
-from luthier.evaluation.task import EvalItem, items_hash
+from luthier.evaluation.item import EvalItem
+from luthier.evaluation.task import items_hash
 from luthier.files import write_bytes_atomic
 from luthier.hashing import hash_bytes
 

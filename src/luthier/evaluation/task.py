@@ -26,33 +26,11 @@ from typing import Any, NoReturn
 from luthier.chat.messages import Message, conversation_from_messages
 from luthier.errors import DataError, EvaluationError
 from luthier.evaluation.graders import GRADERS, default_grader, prove
+from luthier.evaluation.item import EvalItem
 from luthier.hashing import hash_json
 
 KEYS = ("question", "messages", "answer", "must", "must_not", "tags", "id", "grader")
 _ID_HEX_DIGITS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class EvalItem:
-    """One question with its criteria. `messages` is the prompt and ends with the turn to answer."""
-
-    id: str
-    messages: tuple[Message, ...]
-    answer: str | None = None
-    must: tuple[tuple[str, ...], ...] = ()
-    must_not: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    grader: str = "exact"
-
-    def content(self) -> dict[str, Any]:
-        """What makes this item this question: all but the id and the tags, as JSON values."""
-        return {
-            "messages": [message.to_dict() for message in self.messages],
-            "answer": self.answer,
-            "must": [list(alternatives) for alternatives in self.must],
-            "must_not": list(self.must_not),
-            "grader": self.grader,
-        }
 
 
 def items_hash(items: Sequence[EvalItem]) -> str:
