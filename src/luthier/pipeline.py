@@ -71,6 +71,18 @@ class Outcome:
     run_folder: Path
     merged_folder: Path
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values; `outcome.json` in the job's folder holds this."""
+        return {
+            "comparison": self.comparison.to_dict(),
+            "other": self.other.to_dict(),
+            "run": self.run,
+            "certificate": self.certificate,
+            "answer": self.answer,
+            "run_folder": str(self.run_folder),
+            "merged_folder": str(self.merged_folder),
+        }
+
 
 class Steps:
     """Finished steps of one folder: `steps/NAME.json` holds the hash of a step's inputs and its result."""
@@ -79,7 +91,11 @@ class Steps:
         self._folder, self._say = folder / "steps", say
 
     def do(
-        self, name: str, inputs: Any, work: Callable[[], dict[str, Any]], tell: Callable[[dict[str, Any]], str]
+        self,
+        name: str,
+        inputs: Any,
+        work: Callable[[], dict[str, Any]],
+        tell: Callable[[dict[str, Any]], str],
     ) -> dict[str, Any]:
         """Do a step, or read its result back where it was done with the same inputs and its files stand."""
         path, inputs_hash = self._folder / f"{name.replace(' ', '-')}.json", hash_json(inputs)
@@ -120,11 +136,14 @@ def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
         lambda found: f"tuned: {found['accuracy']:.1%} of {found['items']} test items",
     )
     comparison, other = (
-        compare([load_result(Path(path)) for path in (*measured[key], *tuned[key])]) for key in ("answers", "others")
+        compare([load_result(Path(path)) for path in (*measured[key], *tuned[key])])
+        for key in ("answers", "others")
     )
     last = comparison.pairs[-1]
     say("compare", f"{last.second} against {last.first}: {last.statement}")
-    steps.do("merge", weights, lambda: _merge(run_folder / "model", merged), lambda _: f"plain weights in {merged}")
+    steps.do(
+        "merge", weights, lambda: _merge(run_folder / "model", merged), lambda _: f"plain weights in {merged}"
+    )
     certificate = steps.do(
         "verify",
         [weights, data["test"], job.num_probes],
@@ -135,7 +154,9 @@ def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
     )
     answer = _ask(load_model(str(merged)), job.question, job.max_new_tokens)
     say("ask it", f"{job.question} -> {answer}")
-    return Outcome(comparison, other, trained, certificate, answer, run_folder, merged)
+    outcome = Outcome(comparison, other, trained, certificate, answer, run_folder, merged)
+    write_json_atomic(job.folder / "outcome.json", outcome.to_dict())
+    return outcome
 
 
 def model_hash(ref: str) -> str:
@@ -154,12 +175,19 @@ def _check(job: Specialist) -> dict[str, Any]:
             "the data check found errors; see them all: "
             f"luthier data check {job.train} --valid {job.valid} --test {job.test}"
         )
-    names = ", ".join(f"{found.name} ({found.count})" for found in report.findings if found.severity != "note")
+    names = ", ".join(
+        f"{found.name} ({found.count})" for found in report.findings if found.severity != "note"
+    )
     return {"line": f"{report.word}: " + (names or "no duplicate, no leak between train, valid and test")}
 
 
 def _answer_and_keep(
-    job: Specialist, loaded: LoadedModel, name: str, items: Path, system: str | None = None, variant: str | None = None
+    job: Specialist,
+    loaded: LoadedModel,
+    name: str,
+    items: Path,
+    system: str | None = None,
+    variant: str | None = None,
 ) -> tuple[EvalResult, str]:
     """Ask every item, keep the answers under `answers/`; returns the result and the file that holds it."""
     result = evaluate(
@@ -169,7 +197,11 @@ def _answer_and_keep(
         prompt_variant=variant,
         max_new_tokens=job.max_new_tokens,
     )
-    file = job.folder / "answers" / f"{name}{'-' + variant if variant else ''}-{items.stem}.jsonl".replace(" ", "-")
+    file = (
+        job.folder
+        / "answers"
+        / f"{name}{'-' + variant if variant else ''}-{items.stem}.jsonl".replace(" ", "-")
+    )
     save_result(result, file)
     return result, str(file)
 
@@ -231,7 +263,11 @@ def _train(job: Specialist, tracker: Tracker) -> dict[str, Any]:
             overwrite=True,
         )
     result = run_job(
-        plan, run, tracker=Trackers([MetricsFile(run), tracker]), evaluators=task_evaluators(plan), resume=resume
+        plan,
+        run,
+        tracker=Trackers([MetricsFile(run), tracker]),
+        evaluators=task_evaluators(plan),
+        resume=resume,
     )
     if result.loop.outcome == "interrupted":
         raise KeyboardInterrupt
@@ -280,7 +316,9 @@ def _merge(model: Path, out: Path) -> dict[str, Any]:
 
 def _verify(job: Specialist, model: Path, merged: Path) -> dict[str, Any]:
     probes = [item.messages for item in load_items(job.test)[: job.num_probes]]
-    certificate = certify(load_model(str(model)), load_model(str(merged)), probes, max_new_tokens=job.max_new_tokens)
+    certificate = certify(
+        load_model(str(model)), load_model(str(merged)), probes, max_new_tokens=job.max_new_tokens
+    )
     certificate.require_same()
     write_json_atomic(merged / "certificate.json", certificate.to_dict())
     return certificate.to_dict()

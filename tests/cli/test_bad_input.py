@@ -44,7 +44,10 @@ def train(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (b"", "rows.jsonl: the file is empty"),
         (b'{"messages": []\n', "rows.jsonl:1:"),
         (json.dumps(GOOD).encode() + b'\n{"messages": [}\n', "rows.jsonl:2:15: broken JSON"),
-        (b'{"messages": [{"role": "user", "content": "Hi"}]}\n', "rows.jsonl:1: the conversation has no assistant"),
+        (
+            b'{"messages": [{"role": "user", "content": "Hi"}]}\n',
+            "rows.jsonl:1: the conversation has no assistant",
+        ),
         (b'{"messages": [{"role": "wizard", "content": "Hi"}]}\n', "wizard"),
         (b'{"words": "Hi"}\n', "expected one of"),
         (b"\xff\xfe\n", "not UTF-8 at byte 0"),
@@ -104,7 +107,17 @@ def test_a_misspelt_key_gets_its_nearest_name(workplace: Path, capsys: pytest.Ca
 
 
 def test_a_run_that_exists_is_kept(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["luthier", "train", "--data", "rows.jsonl", "--model", "model", "--name", "mine", "train.max_steps=1"]
+    command = [
+        "luthier",
+        "train",
+        "--data",
+        "rows.jsonl",
+        "--model",
+        "model",
+        "--name",
+        "mine",
+        "train.max_steps=1",
+    ]
     sys.argv = command
     main_ok()
     before = {path: path.read_bytes() for path in Path("runs/mine").rglob("*") if path.is_file()}
@@ -115,7 +128,9 @@ def test_a_run_that_exists_is_kept(workplace: Path, capsys: pytest.CaptureFixtur
     (workplace / "thesis").mkdir()
     (workplace / "thesis" / "chapter.txt").write_text("years of work")
     text = said(capsys, *command[1:5], "model", "--runs", ".", "--name", "thesis", "--overwrite")
-    assert "never overwritten" in text and (workplace / "thesis" / "chapter.txt").read_text() == "years of work"
+    assert (
+        "never overwritten" in text and (workplace / "thesis" / "chapter.txt").read_text() == "years of work"
+    )
 
 
 def main_ok() -> None:
@@ -126,7 +141,17 @@ def main_ok() -> None:
 
 
 def test_data_that_changed_is_not_resumed(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sys.argv = ["luthier", "train", "--data", "rows.jsonl", "--model", "model", "--name", "mine", "train.max_steps=1"]
+    sys.argv = [
+        "luthier",
+        "train",
+        "--data",
+        "rows.jsonl",
+        "--model",
+        "model",
+        "--name",
+        "mine",
+        "train.max_steps=1",
+    ]
     main_ok()
     status = json.loads(Path("runs/mine/status.json").read_text())
     Path("runs/mine/status.json").write_text(json.dumps({**status, "status": "interrupted"}))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
-from luthier.evaluation.runner import AnsweredItem
 from luthier.evaluation.item import EvalItem
+from luthier.evaluation.runner import AnsweredItem
 
 OPERATORS = {"plus": operator.add, "minus": operator.sub, "times": operator.mul}
 

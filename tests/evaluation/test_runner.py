@@ -11,8 +11,8 @@ from luthier.chat.parse import Termination
 from luthier.errors import EvaluationError
 from luthier.evaluation import graders
 from luthier.evaluation.graders import Verdict, VerdictWord
-from luthier.evaluation.runner import AnsweredItem, evaluate, load_result, save_result, summary_path
 from luthier.evaluation.item import EvalItem
+from luthier.evaluation.runner import AnsweredItem, evaluate, load_result, save_result, summary_path
 from luthier.evaluation.task import items_hash, load_items
 from tests.evaluation.calculator import Calculator, sums
 

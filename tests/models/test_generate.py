@@ -1,6 +1,5 @@
 """Generation: what a batch, a stream, a seed and a model's own settings may change, and what not."""
 
-
 import pytest
 import torch
 from transformers import GenerationConfig

@@ -11,9 +11,7 @@ from luthier.training.recipe import FullMethod, LoraMethod, Recipe, resolve
 
 MINE: dict[str, Any] = {"model": "toy", "data": "rows.jsonl"}
 RECIPES = sorted(
-    path
-    for path in (Path(__file__).parents[2] / "recipes").rglob("*.yaml")
-    if "tokenizer" not in path.name
+    path for path in (Path(__file__).parents[2] / "recipes").rglob("*.yaml") if "tokenizer" not in path.name
 )
 
 

@@ -16,11 +16,15 @@ _HELP = "/system TEXT sets the system prompt, /reset forgets the conversation, /
 
 
 def chat(
-    model: Annotated[str, typer.Argument(help="A run, a folder, an embedded name or a hub id.")] = "luthier-nano",
+    model: Annotated[
+        str, typer.Argument(help="A run, a folder, an embedded name or a hub id.")
+    ] = "luthier-nano",
     system: Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")] = None,
     ask: Annotated[str | None, typer.Option(help="Ask this one question and leave.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Keep the likeliest tokens up to this share.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Keep the likeliest tokens up to this share.")
+    ] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     seed: Annotated[int, typer.Option(help="For temperatures above 0.")] = 0,
 ) -> None:

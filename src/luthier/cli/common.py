@@ -42,7 +42,9 @@ def model_ref(ref: str) -> str:
         return ref
     run = open_run(folder)
     if not run.model_folder.is_dir():
-        raise RunError(f"{ref}: this run is {run.status()} and has no model yet; continue it: luthier train --resume {ref}")
+        raise RunError(
+            f"{ref}: this run is {run.status()} and has no model yet; continue it: luthier train --resume {ref}"
+        )
     return str(run.model_folder)
 
 

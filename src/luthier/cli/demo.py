@@ -49,7 +49,9 @@ def demo(
     screen.print(f"[bold]A rugby-league specialist from {model}[/bold]\n")
     try:
         outcome = make_specialist(
-            job, lambda name, line: screen.print(f"[bold]{name:<17}[/bold] {line}"), Progress(console(stderr=True))
+            job,
+            lambda name, line: screen.print(f"[bold]{name:<17}[/bold] {line}"),
+            Progress(console(stderr=True)),
         )
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; to continue: luthier demo --folder {folder}") from None
@@ -64,7 +66,10 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
     run, comparison = outcome.run, outcome.comparison
     table = Table(show_header=False, title="\nWhat was done and what it gave", title_justify="left")
     share = run["trainable"] / run["parameters"]
-    table.add_row("method", f"{run['method']}: {run['trainable']:,} of {run['parameters']:,} weights train ({share:.1%})")
+    table.add_row(
+        "method",
+        f"{run['method']}: {run['trainable']:,} of {run['parameters']:,} weights train ({share:.1%})",
+    )
     table.add_row("train loss", f"{run['train_loss']:.3f} (last step)")
     table.add_row("validation loss", f"{run['validation_loss']:.3f} (best)")
     table.add_row("peak memory", f"{run['peak_memory_bytes'] / 1e9:.2f} GB")
@@ -83,12 +88,14 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
     for kind in ("single", "combined"):
         tallies = comparison.by_tag[kind]
         cells = ", ".join(
-            f"{entry.label} {tally.accuracy:.0%}" for entry, tally in zip(comparison.entries, tallies, strict=True)
+            f"{entry.label} {tally.accuracy:.0%}"
+            for entry, tally in zip(comparison.entries, tallies, strict=True)
         )
         table.add_row(f"  {kind} facts", cells)
     tuned = outcome.other.entries[-1]
     table.add_row(
-        "other questions", f"{tuned.tally.accuracy:.1%} of {tuned.tally.num_graded} answered without the field's numbers"
+        "other questions",
+        f"{tuned.tally.accuracy:.1%} of {tuned.tally.num_graded} answered without the field's numbers",
     )
     screen.print(table)
 
@@ -97,4 +104,6 @@ def _next_commands(screen: "Console", outcome: "Outcome") -> None:
     screen.print("Next:")
     screen.print(f"  luthier chat {outcome.run_folder}", markup=False)
     screen.print("  luthier data check YOUR.jsonl --valid YOUR-valid.jsonl", markup=False)
-    screen.print("  luthier train --data YOUR.jsonl --valid YOUR-valid.jsonl --model Qwen/Qwen3-0.6B", markup=False)
+    screen.print(
+        "  luthier train --data YOUR.jsonl --valid YOUR-valid.jsonl --model Qwen/Qwen3-0.6B", markup=False
+    )

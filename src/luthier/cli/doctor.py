@@ -56,8 +56,13 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         screen.print(f"GPU     none that torch sees; computing on {device.type}")
     screen.print(f"dtype   {facts['dtype']}: {choice.reason}")
     versions = metadata.version
-    screen.print(f"python  {facts['python']}, " + ", ".join(f"{n} {versions(n)}" for n in ("torch", "transformers", "peft")))
+    screen.print(
+        f"python  {facts['python']}, "
+        + ", ".join(f"{n} {versions(n)}" for n in ("torch", "transformers", "peft"))
+    )
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
-        state = "installed" if not missing else f"missing {', '.join(missing)}: pip install 'luthier\\[{extra}]'"
+        state = (
+            "installed" if not missing else f"missing {', '.join(missing)}: pip install 'luthier\\[{extra}]'"
+        )
         screen.print(f"extra   {extra}: {state}")

@@ -21,7 +21,9 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(help="Runs, folders, embedded names or hub ids.")],
     items: Annotated[Path, typer.Option(help="Evaluation items (JSONL).")],
     system: System = None,
-    out: Annotated[Path, typer.Option(help="Where every prompt, answer and verdict is kept.")] = Path("evaluations"),
+    out: Annotated[Path, typer.Option(help="Where every prompt, answer and verdict is kept.")] = Path(
+        "evaluations"
+    ),
     max_new_tokens: NewTokens = 64,
     batch_size: Batch = 32,
     dtype: Dtype = "auto",
@@ -54,7 +56,8 @@ def evaluate(
 
 def compare(
     models: Annotated[
-        list[str], typer.Argument(help="Two or more: saved answers (.jsonl of `luthier eval`), or models with --items.")
+        list[str],
+        typer.Argument(help="Two or more: saved answers (.jsonl of `luthier eval`), or models with --items."),
     ],
     items: Items = None,
     system: System = None,
@@ -74,7 +77,9 @@ def compare(
         if ref.endswith(".jsonl"):
             results.append(load_result(Path(ref)))
         elif items is None:
-            raise EvaluationError(f"{ref} is a model: give --items FILE to ask it, or name answers saved by luthier eval")
+            raise EvaluationError(
+                f"{ref} is a model: give --items FILE to ask it, or name answers saved by luthier eval"
+            )
         else:
             results.append(ask(ref, items, system, max_new_tokens, batch_size, dtype))
     comparison = compare_results(results)

@@ -37,7 +37,9 @@ def export(
     quiet_libraries()
     if dtype not in ("auto", "float32", "bfloat16"):
         raise ConfigError(f"--dtype: expected auto, float32 or bfloat16, got {dtype!r}")
-    probes = [item.messages for item in load_items(items)] if items else [(Message("user", p),) for p in PROBES]
+    probes = (
+        [item.messages for item in load_items(items)] if items else [(Message("user", p),) for p in PROBES]
+    )
     screen = console()
     merge(model_ref(model), out, dtype=dtype)
     screen.print(f"merged into {out}")

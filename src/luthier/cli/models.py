@@ -14,12 +14,16 @@ def models(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 
     if json:
-        print_json([{"name": m.name, "summary": m.summary, "folder": str(m.folder)} for m in EMBEDDED.values()])
+        print_json(
+            [{"name": m.name, "summary": m.summary, "folder": str(m.folder)} for m in EMBEDDED.values()]
+        )
         return
     for model in EMBEDDED.values():
         mark = " (default)" if model.name == DEFAULT_MODEL else ""
         console().print(f"{model.name}{mark}\n  {model.summary}\n  model card: {model.folder / 'README.md'}")
-    console().print("Any folder with a model, or a hub id such as Qwen/Qwen3-0.6B, can be given to --model too.")
+    console().print(
+        "Any folder with a model, or a hub id such as Qwen/Qwen3-0.6B, can be given to --model too."
+    )
 
 
 def tokenizer(

@@ -21,7 +21,13 @@ def runs(
     if json:
         print_json(
             [
-                {"name": r.name, "folder": str(r.folder), "status": r.status.value, "updated": r.updated, "reason": r.reason}
+                {
+                    "name": r.name,
+                    "folder": str(r.folder),
+                    "status": r.status.value,
+                    "updated": r.updated,
+                    "reason": r.reason,
+                }
                 for r in found
             ]
         )

@@ -30,7 +30,9 @@ def train(
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print every value and what would be trained, then stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print every value and what would be trained, then stop.")
+    ] = False,
 ) -> None:
     """Train a model. Every value is printed once, with where it came from."""
     from luthier.errors import ConfigError
@@ -99,13 +101,13 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
         f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
     )
     if rows.num_dropped or rows.num_truncated:
-        screen.print(f"[yellow]too long: {rows.num_dropped} rows dropped, {rows.num_truncated} truncated[/yellow]")
+        screen.print(
+            f"[yellow]too long: {rows.num_dropped} rows dropped, {rows.num_truncated} truncated[/yellow]"
+        )
     return plan
 
 
-def _create(
-    plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool
-) -> "Run":
+def _create(plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool) -> "Run":
     import yaml
 
     from luthier.config import merge_layers
@@ -131,9 +133,13 @@ def _resume(folder: Path) -> None:
 
     run = open_run(folder)
     if run.status() is RunStatus.FINISHED:
-        raise RunError(f"{folder}: this run has finished, there is nothing to resume; its model: {run.model_folder}")
+        raise RunError(
+            f"{folder}: this run has finished, there is nothing to resume; its model: {run.model_folder}"
+        )
     plan = _plan([Layer(str(run.recipe_path), read_yaml(run.recipe_path))], str(run.recipe_path))
-    before = {entry["path"]: entry["sha256"] for entry in json.loads(run.data_path.read_text(encoding="utf-8"))}
+    before = {
+        entry["path"]: entry["sha256"] for entry in json.loads(run.data_path.read_text(encoding="utf-8"))
+    }
     changed = [entry["path"] for entry in plan.data_manifest if before.get(entry["path"]) != entry["sha256"]]
     if changed:
         raise RunError(

@@ -80,7 +80,9 @@ def certify(
             if want == have:
                 num_same += 1
             elif first is None:
-                words = [model.renderer.parse(ids).text for model, ids in ((reference, want), (candidate, have))]
+                words = [
+                    model.renderer.parse(ids).text for model, ids in ((reference, want), (candidate, have))
+                ]
                 first = f"{probe[-1].content!r:.80}: {words[0]!r} against {words[1]!r}"
     return Certificate(
         reference.name,
@@ -95,7 +97,9 @@ def certify(
 
 
 @torch.inference_mode()
-def _logit_difference(reference: LoadedModel, candidate: LoadedModel, ids: list[int], answer_start: int) -> float:
+def _logit_difference(
+    reference: LoadedModel, candidate: LoadedModel, ids: list[int], answer_start: int
+) -> float:
     logits = [
         model.model(input_ids=torch.tensor([ids], device=model.device)).logits[0, answer_start - 1 : -1]
         for model in (reference, candidate)

@@ -39,7 +39,9 @@ def _merged(model: Any, adapter: Path) -> Any:
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     merged = attach_adapter(model, adapter).merge_and_unload(safe_merge=True)
     if all(torch.equal(before[name], p) for name, p in merged.named_parameters() if name in before):
-        raise ExportError(f"{adapter}: merging it changed no weight: the adapter is empty, or its keys do not fit")
+        raise ExportError(
+            f"{adapter}: merging it changed no weight: the adapter is empty, or its keys do not fit"
+        )
     return merged
 
 

@@ -29,9 +29,7 @@ class Sampling:
     seed: int = 0
 
 
-def generate(
-    loaded: LoadedModel, prompts: Sequence[Sequence[int]], sampling: Sampling
-) -> list[list[int]]:
+def generate(loaded: LoadedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
     """Continue each prompt; returns the new ids of each, with the stop id where one came.
 
     Prompts of one call are padded at the left to the longest. Sampling depends on `seed` alone and leaves

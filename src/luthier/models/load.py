@@ -105,9 +105,13 @@ def _base_of_adapter(ref: str, folder: Path, adapter_config: Path) -> str:
     if not base:
         raise ModelError(f"{adapter_config}: names no base model (base_model_name_or_path)")
     if not (folder / "adapter_model.safetensors").exists():
-        raise ModelError(f"{ref}: expected adapter_model.safetensors; Luthier never reads pickled weights (.bin, .pt)")
+        raise ModelError(
+            f"{ref}: expected adapter_model.safetensors; Luthier never reads pickled weights (.bin, .pt)"
+        )
     if (Path(str(base)).expanduser() / "adapter_config.json").exists():
-        raise ModelError(f"{ref}: its base {base} is an adapter itself; merge that one first (luthier export)")
+        raise ModelError(
+            f"{ref}: its base {base} is an adapter itself; merge that one first (luthier export)"
+        )
     return find_model(str(base)).base
 
 

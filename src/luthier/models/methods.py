@@ -62,7 +62,9 @@ def apply_top_layers(model: Any, num_layers: int, master_dtype: torch.dtype = to
     return model
 
 
-def apply_lora(model: Any, method: LoraLike, base_name: str, master_dtype: torch.dtype = torch.float32) -> Any:
+def apply_lora(
+    model: Any, method: LoraLike, base_name: str, master_dtype: torch.dtype = torch.float32
+) -> Any:
     """Freeze the base and add low-rank adapters to `method.targets` (initialised from torch's random state).
 
     Raises ConfigError where no module has such a name.

@@ -40,11 +40,17 @@ def build_optimizers(parameters: Iterable[tuple[str, nn.Parameter]], config: Opt
     if others:
         decayed = [p for p in others if p.ndim >= 2]
         plain = [p for p in others if p.ndim < 2]
-        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay}] if decayed else []
+        groups: list[dict[str, Any]] = (
+            [{"params": decayed, "weight_decay": config.weight_decay}] if decayed else []
+        )
         groups += [{"params": plain, "weight_decay": 0.0}] if plain else []
         optimizers.append(
             torch.optim.AdamW(
-                groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
+                groups,
+                lr=config.learning_rate,
+                betas=(config.beta1, config.beta2),
+                eps=config.epsilon,
+                fused=True,
             )
         )
     for optimizer in optimizers:

@@ -232,7 +232,9 @@ def user_layers(asked: Sequence[Layer]) -> list[Layer]:
     A rank of LoRA below says nothing once `method: top_layers` stands above it.
     """
     layers = [Layer(layer.source, expand_shorthands(layer.values)) for layer in asked]
-    names = [m.get("name") if isinstance(m := layer.values.get("method"), Mapping) else None for layer in layers]
+    names = [
+        m.get("name") if isinstance(m := layer.values.get("method"), Mapping) else None for layer in layers
+    ]
     chosen = next((name for name in reversed(names) if name is not None), None)
     return [
         Layer(layer.source, {k: v for k, v in layer.values.items() if k != "method"})
