@@ -24,7 +24,7 @@ class MicroBatch:
 
     token_ids_BT: int64, right-padded with 0. targets_BT: the id that position t must predict.
     weights_BT: float32, how much that prediction counts; 0 at pads and wherever nothing is learnt.
-    row_indices_B: which rows of the dataset these are.
+    row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
     num_tokens: the tokens that are not pads.
     """
 
@@ -33,6 +33,7 @@ class MicroBatch:
     weights_BT: NDArray[np.float32]
     row_indices_B: NDArray[np.int64]
     num_tokens: int
+    places_B: tuple[str, ...] = ()
 
     @property
     def weight_sum(self) -> float:
@@ -58,7 +59,9 @@ def pad_rows(dataset: TokenDataset, indices: Sequence[int]) -> MicroBatch:
         targets[line, : length - 1] = ids[1:]
         weights[line, : length - 1] = row_weights[1:]
         num_tokens += length
-    return MicroBatch(token_ids, targets, weights, np.asarray(indices, dtype=np.int64), num_tokens)
+    places = tuple(dataset.places[index] for index in indices)
+    row_indices = np.asarray(indices, dtype=np.int64)
+    return MicroBatch(token_ids, targets, weights, row_indices, num_tokens, places)
 
 
 def microbatches(

@@ -50,6 +50,8 @@ from luthier.training.recipe import (
 from luthier.training.report import write_report
 from luthier.training.tracking import End, EndWord, Tracker
 
+_CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -121,7 +123,9 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     else:
         compute_dtype, reason = DTYPES[recipe.train.dtype], resolved.sources["train.dtype"]
     steps_per_epoch = math.ceil(train_rows.num_rows / recipe.train.batch_size)
-    num_steps = recipe.train.max_steps or max(1, round(steps_per_epoch * recipe.train.epochs))
+    num_steps = max(1, round(steps_per_epoch * recipe.train.epochs))
+    if recipe.train.max_steps is not None:
+        num_steps = min(num_steps, recipe.train.max_steps)
     return Plan(
         resolved,
         tokenizer,
@@ -324,7 +328,7 @@ def _loop_config(plan: Plan) -> LoopConfig:
     return LoopConfig(
         num_steps=plan.num_steps,
         evaluate_every=evaluate_every,
-        checkpoint_every=recipe.checkpoint.every_steps or evaluate_every,
+        checkpoint_every=recipe.checkpoint.every_steps or min(evaluate_every, _CHECKPOINT_STEPS),
         clip_norm=recipe.optim.clip_norm,
         patience=recipe.evaluation.patience,
         compute_dtype=plan.compute_dtype,

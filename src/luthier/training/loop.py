@@ -262,11 +262,11 @@ def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.Ab
 def _not_finite(
     done: int, loss: float, grad_norm: float, step_batches: Sequence[MicroBatch]
 ) -> TrainingError:
-    rows = sorted(int(i) for batch in step_batches for i in batch.row_indices_B)
+    places = [place for batch in step_batches for place in batch.places_B]
     return TrainingError(
         f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; expected finite numbers. "
-        f"The weights were not moved. Rows of this step (0-based, in the order of the data): {rows[:16]}"
-        f"{' ...' if len(rows) > 16 else ''}. Try a lower optim.learning_rate, or train.dtype=float32"
+        f"The weights were not moved. Rows of this step: {', '.join(places[:16])}"
+        f"{' ...' if len(places) > 16 else ''}. Try a lower optim.learning_rate, or train.dtype=float32"
     )
 
 

@@ -5,13 +5,14 @@ the recipe file, the command line. `resolve` lays them over each other and keeps
 This file knows nothing of torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from luthier.config import Config, Layer, build, merge_layers
+from luthier.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -109,7 +110,7 @@ class OptimConfig(Config):
 
 
 class TrainConfig(Config):
-    """How much, in which pieces, in which precision."""
+    """How much, in which pieces, in which precision. `max_steps` is a bound on what `epochs` asks for."""
 
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None = None
@@ -258,4 +259,33 @@ def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: st
     values, sources = merge_layers(
         [Layer("default", DEFAULTS), Layer(f"default for {name}", by_method), *implied, *user]
     )
-    return Resolved(build(Recipe, values, where=where), sources)
+    recipe = build(Recipe, values, where=where)
+    _refuse_what_does_nothing(recipe, {key for layer in user for key in _leaves(layer.values)}, where)
+    return Resolved(recipe, sources)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> None:
+    """Raises ConfigError for a value that the user set and that this recipe would never read."""
+    without_effect = {
+        "optim.momentum": (recipe.optim.name != "muon", "optim.name is not muon"),
+        "optim.final_share": (recipe.optim.schedule == "constant", "the schedule is constant"),
+        "data.too_long": (recipe.objective == "cpt", "cpt cuts documents into pieces of max_length"),
+        "evaluation.max_items": (recipe.evaluation.items is None, "there are no evaluation.items"),
+        "evaluation.max_new_tokens": (recipe.evaluation.items is None, "there are no evaluation.items"),
+        "evaluation.num_samples": (recipe.evaluation.items is None, "there are no evaluation.items"),
+    }
+    problems = [
+        f"  {key} would do nothing: {reason}"
+        for key, (ignored, reason) in without_effect.items()
+        if ignored and key in said
+    ]
+    if problems:
+        raise ConfigError("\n".join([f"{where}:", *problems]))
