@@ -10,9 +10,8 @@ LuthierError
 ├── CheckpointError   a checkpoint cannot be written, or is torn
 ├── RunError          a run folder is missing, taken or incomplete
 ├── EvaluationError   a task, an item or a grader is wrong
-├── ExportError       a model cannot leave in the form that was asked for
-│   └── NotTheSame    the exported form gives other answers than the tested one
-└── MissingExtra      an optional package is needed; names the command that installs it
+└── ExportError       a model cannot leave in the form that was asked for
+    └── NotTheSame    the exported form gives other answers than the tested one
 
 A message says what was expected, what came, where (file, line, field) and what to do.
 The command line prints the message and exits with `exit_code`; Python code catches the class.
@@ -74,12 +73,3 @@ class ExportError(LuthierError):
 
 class NotTheSame(ExportError):
     """An exported form gives other answers than the model that was tested."""
-
-
-class MissingExtra(LuthierError):
-    """An optional package is needed and not installed."""
-
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package}: pip install 'luthier[{extra}]'")
-        self.package = package
-        self.extra = extra

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from luthier.chat.messages import Message
 from luthier.config import Layer
 from luthier.errors import ConfigError, DataError, TrainingError
 from luthier.models.load import load_model
@@ -138,3 +139,12 @@ def test_every_value_is_told_with_its_source(tmp_path: Path) -> None:
     assert told["optim.learning_rate"] == ("0.0002", "default for lora")
     assert told["optim.warmup_share"] == ("0.1", "default under 500 rows")
     assert all(source and json.loads(value) is not ... for value, source in told.values())
+
+
+def test_template_options_are_part_of_the_saved_template(tmp_path: Path) -> None:
+    model = {"template": "thinking", "template_options": {"enable_thinking": False, "note": None}}
+    plan, made, _ = run(tmp_path, model=model)
+    loaded = load_model(str(made.model_folder), dtype="float32")
+    asked = [Message("user", "What is 1 plus one?")]
+    assert loaded.renderer.prompt(asked) == plan.renderer.prompt(asked)
+    assert loaded.renderer.decode(loaded.renderer.prompt(asked)).endswith("<think>\n\n</think>\n\n")

@@ -93,6 +93,26 @@ def test_the_recipes_that_ship_parse(path: Path) -> None:
     assert resolve(read_layers(path), where=str(path)).recipe
 
 
+def test_a_validation_file_takes_the_share_below_away() -> None:
+    below = Layer("below", MINE | {"data": {"train": ["rows.jsonl"], "validation_share": 0.1}})
+    data = resolve([below, Layer("above", {"data": {"validation": "v.jsonl"}})]).recipe.data
+    assert (data.validation, data.validation_share) == ("v.jsonl", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"optim": {"momentum": 0.9}}, "optim.momentum would do nothing: optim.name is not muon"),
+        ({"optim": {"final_share": 0.1, "schedule": "constant"}}, "optim.final_share would do nothing"),
+        ({"objective": "cpt", "data": {"train": "t", "too_long": "drop"}}, "data.too_long would do nothing"),
+        ({"evaluation": {"max_items": 5}}, "there are no evaluation.items"),
+    ],
+)
+def test_a_value_that_would_do_nothing_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        mine(**values)
+
+
 def test_a_method_that_replaces_another_takes_its_settings_away() -> None:
     below = Layer("below", MINE | {"method": {"name": "lora", "rank": 4}})
     assert resolve([below, Layer("above", {"method": "full"})]).recipe.method == FullMethod(name="full")

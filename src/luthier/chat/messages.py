@@ -17,6 +17,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _KEYS = ("role", "content", *_REASONING_KEYS, "tool_calls", "tool_call_id", "weight", "name")
+_OTHER_WORDS_FOR_WEIGHT = ("train", "trainable", "training", "loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     weight: float | None = None
     name: str | None = None
+    tool_call_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -68,6 +70,8 @@ class Message:
             value["tool_calls"] = [_tool_call_dict(call) for call in self.tool_calls]
         if self.name is not None:
             value["name"] = self.name
+        if self.tool_call_id is not None:
+            value["tool_call_id"] = self.tool_call_id
         return value
 
 
@@ -114,8 +118,8 @@ def _message(value: Any) -> Message:
     if not isinstance(calls, (list, tuple)):
         raise DataError(f"tool_calls: expected a list, got {type(calls).__name__}")
     reasoning = next((value[key] for key in _REASONING_KEYS if value.get(key) is not None), None)
-    name = value.get("name")
-    for key, text in (("reasoning", reasoning), ("name", name)):
+    name, tool_call_id = value.get("name"), value.get("tool_call_id")
+    for key, text in (("reasoning", reasoning), ("name", name), ("tool_call_id", tool_call_id)):
         if text is not None and not isinstance(text, str):
             raise DataError(f"{key}: expected a string, got {type(text).__name__}")
     return Message(
@@ -125,11 +129,16 @@ def _message(value: Any) -> Message:
         tool_calls=tuple(_tool_call(call) for call in calls),
         weight=_weight(value.get("weight")),
         name=name,
+        tool_call_id=tool_call_id,
     )
 
 
 def _refuse_misspelt(value: Mapping[str, Any]) -> None:
     for key in value:
+        if key in _OTHER_WORDS_FOR_WEIGHT:
+            raise DataError(
+                f"field {key!r} is not read: write weight: 0 for a turn that is not to be learned"
+            )
         near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.85)
         if key not in _KEYS and near and near[0] not in value:
             raise DataError(f"field {key!r} is unknown: did you mean {near[0]!r}?")

@@ -36,22 +36,24 @@ def evaluate(
     from luthier.evaluation.stats import wilson_interval
 
     table = Table(title=f"{items}", title_justify="left")
-    for column in ("model", "right", "accuracy (95%)", "answers kept in"):
-        table.add_column(column)
+    for column in ("model", "right", "accuracy (95%)"):
+        table.add_column(column, overflow="fold")
     summaries = []
     for ref in models:
         result = ask(ref, items, system, max_new_tokens, batch_size, dtype)
-        path = out / f"{_slug(ref)}{'-prompted' if system else ''}-{items.stem}.jsonl"
+        path = out / f"{_slug(ref)}{_prompt_mark(read_text_option(system))}-{items.stem}.jsonl"
         save_result(result, path)
         tally = result.tally
         interval = wilson_interval(tally.num_passed, tally.num_graded)
         accuracy = f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})"
-        table.add_row(result.label, f"{tally.num_passed}/{tally.num_graded}", accuracy, str(path))
+        table.add_row(result.label, f"{tally.num_passed}/{tally.num_graded}", accuracy)
         summaries.append({**result.summary(), "answers": str(path)})
     if json:
         print_json(summaries)
     else:
         console().print(table)
+        for summary in summaries:
+            console().print(f"answers: {summary['answers']}", soft_wrap=True)
 
 
 def compare(
@@ -111,6 +113,13 @@ def ask(
             batch_size=batch_size,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
+
+
+def _prompt_mark(system: str | None) -> str:
+    """Two prompts on one model are two measurements, kept in two files."""
+    from luthier.hashing import hash_text
+
+    return f"-prompt-{hash_text(system).removeprefix('sha256:')[:6]}" if system else ""
 
 
 def _slug(ref: str) -> str:

@@ -1,5 +1,6 @@
 """`luthier export`: a run or an adapter becomes a plain model folder, proven to answer the same."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def export(
 ) -> None:
     """Merge into full-precision weights, then verify that the merged model gives the same answers."""
     from luthier.chat.messages import Message
-    from luthier.errors import ConfigError
+    from luthier.errors import ConfigError, NotTheSame
     from luthier.evaluation.task import load_items
     from luthier.export.certificate import certify
     from luthier.export.merge import merge
@@ -45,7 +46,11 @@ def export(
     screen.print(f"merged into {out}")
     certificate = certify(load(model, dtype="float32"), load(str(out), dtype="float32"), probes[:max_probes])
     write_json_atomic(out / "certificate.json", certificate.to_dict())
-    certificate.require_same()
+    try:
+        certificate.require_same()
+    except NotTheSame:
+        shutil.rmtree(out)  # what is not proven does not leave the house
+        raise
     screen.print(
         f"verified: {certificate.num_same} of {certificate.num_probes} answers are the same, token for token "
         f"({certificate.num_tokens} tokens; greatest logit difference {certificate.max_logit_difference:.2g})"

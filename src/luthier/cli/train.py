@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, quiet_libraries
+from luthier.cli.common import console, model_ref, quiet_libraries
 
 if TYPE_CHECKING:
     from luthier.config import Layer
@@ -46,11 +46,11 @@ def train(
     if items:
         options["evaluation"]["items"] = items
     if model:
-        options["model"] = {"name": model}
+        options["model"] = {"name": model_ref(model)}
     if method:
         options["method"] = {"name": method}
     if resume is not None:
-        if recipe_and_overrides or data or valid or items or model or method or name or overwrite:
+        if recipe_and_overrides or data or valid or items or model or method or name or overwrite or dry_run:
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)
         return
@@ -63,9 +63,10 @@ def train(
 
 
 def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
-    from luthier.config import Layer, parse_overrides, read_layers
+    from luthier.config import Layer, merge_layers, parse_overrides, read_layers
     from luthier.errors import ConfigError
     from luthier.models.embedded import DEFAULT_MODEL
+    from luthier.training.recipe import user_layers
 
     recipes = [argument for argument in arguments if "=" not in argument]
     if len(recipes) > 1:
@@ -73,11 +74,12 @@ def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer]
     layers = read_layers(Path(recipes[0])) if recipes else []
     layers.append(Layer("option", {key: value for key, value in options.items() if value}))
     layers.append(Layer("command line", parse_overrides(a for a in arguments if "=" in a)))
-    if not recipes and "train" not in options["data"] and not any("data" in layer.values for layer in layers):
-        raise ConfigError("nothing to train on: name a recipe, or give --data FILE")
+    files = (merge_layers(user_layers(layers))[0].get("data") or {}).get("train")
+    if not files:
+        raise ConfigError("nothing to train on: name a recipe with data.train, or give --data FILE")
     if not any("model" in layer.values for layer in layers):
         layers.insert(0, Layer("default", {"model": {"name": DEFAULT_MODEL}}))
-    stem = Path(recipes[0] if recipes else options["data"]["train"][0]).name.split(".")[0]
+    stem = Path(recipes[0] if recipes else files[0]).name.split(".")[0]
     return layers, stem
 
 

@@ -111,6 +111,7 @@ def chat_dataset(
     """
     rows = _Builder()
     for place, conversation in conversations:
+        _refuse_empty_answer(place, conversation)
         try:
             renderings = renderer.render(conversation)
         except LuthierError as error:
@@ -118,6 +119,16 @@ def chat_dataset(
         for rendering in renderings:
             _add_rendering(rows, rendering, place, max_length, too_long)
     return rows.build()
+
+
+def _refuse_empty_answer(place: str, conversation: Conversation) -> None:
+    for number, message in enumerate(conversation.messages, start=1):
+        empty = not (message.content.strip() or message.reasoning or message.tool_calls)
+        if message.token_weight > 0 and empty:
+            raise DataError(
+                f"{place}: message {number}: the answer is empty; a model that learns it learns to say nothing. "
+                "Fill it in, remove the row, or give the turn weight: 0"
+            )
 
 
 def _add_rendering(

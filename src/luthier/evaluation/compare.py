@@ -278,7 +278,7 @@ def _pairs_table(comparison: Comparison) -> Table:
     table = Table(title="Item by item (exact McNemar test)")
     table.add_column("model")
     table.add_column("against")
-    for name in ("difference (95%)", "won/lost/tied", "p"):
+    for name in ("difference (95%)", "won/lost/tie", "p"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for pair in comparison.pairs:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from luthier.chat.render import Renderer
-from luthier.errors import ModelError
+from luthier.errors import ConfigError, ModelError
 from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 from luthier.models.hardware import choose_dtype, default_device
 
@@ -151,22 +151,35 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
-    template_options: dict[str, Any] | None = None,
 ) -> LoadedModel:
     """Load a model for answering.
 
-    `dtype`: auto (measured on this machine), float32, bfloat16, float64. Raises ModelError.
+    `dtype`: auto (measured on this machine), float32, bfloat16, float64. Raises ModelError, and ConfigError
+    for a dtype or a device that does not exist.
     """
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ConfigError(f"dtype: expected auto, {', '.join(DTYPES)}; got {dtype!r}")
     source = find_model(ref)
-    chosen_device = default_device() if device == "auto" else torch.device(device)
+    chosen_device = find_device(device)
     chosen_dtype = choose_dtype(chosen_device).dtype if dtype == "auto" else DTYPES[dtype]
     tokenizer = load_tokenizer(source.tokenizer_place)
     model = load_weights(source.base, chosen_dtype)
     if source.adapter is not None:
         model = attach_adapter(model, source.adapter)
     model.to(chosen_device).eval()
-    renderer = Renderer(tokenizer, template_kwargs=template_options)
-    return LoadedModel(model, tokenizer, renderer, source, chosen_device, chosen_dtype)
+    return LoadedModel(model, tokenizer, Renderer(tokenizer), source, chosen_device, chosen_dtype)
+
+
+def find_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Raises ConfigError for one that is not here."""
+    if name == "auto":
+        return default_device()
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: expected auto, cpu, or a device of this machine; got {name!r}") from error
+    return device
 
 
 def load_weights(place: str, dtype: torch.dtype) -> Any:

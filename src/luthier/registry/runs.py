@@ -255,10 +255,11 @@ def _refuse_taken(folder: Path, overwrite: bool) -> None:
             "Choose another name with --name, or stop that process first."
         )
     if not overwrite:
+        go_on = "" if record.status is RunStatus.FINISHED else f"Continue it with --resume {folder}, or "
         raise RunError(
             f"{folder}: this run exists already "
             f"(status: {record.status}, updated {record.updated or 'unknown'}). "
-            "Continue it with --resume, choose another name with --name, or replace it with --overwrite."
+            f"{go_on}choose another name with --name, or replace it with --overwrite."
         )
 
 

@@ -29,8 +29,16 @@ from luthier.hashing import hash_file
 from luthier.models.embedded import EMBEDDED
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
-from luthier.models.hardware import choose_dtype, default_device
-from luthier.models.load import DTYPES, Source, find_model, load_config, load_tokenizer, load_weights
+from luthier.models.hardware import choose_dtype
+from luthier.models.load import (
+    DTYPES,
+    Source,
+    find_device,
+    find_model,
+    load_config,
+    load_tokenizer,
+    load_weights,
+)
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.checkpoint import CheckpointStore
@@ -42,6 +50,7 @@ from luthier.training.recipe import (
     FEW_ROWS_DEFAULTS,
     FullMethod,
     LoraMethod,
+    ModelConfig,
     Recipe,
     Resolved,
     TopLayersMethod,
@@ -104,8 +113,8 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
     tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
-    _choose_template(tokenizer, first.model.template)
-    renderer = Renderer(tokenizer, template_kwargs=first.model.template_options)
+    _choose_template(tokenizer, first.model)
+    renderer = Renderer(tokenizer)
     _check_length(first, source)
 
     objective = OBJECTIVES[first.objective]
@@ -116,7 +125,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     resolved = resolve(layers, implied=implied, where=where)
     recipe = resolved.recipe
 
-    device = default_device() if recipe.train.device == "auto" else torch.device(recipe.train.device)
+    device = find_device(recipe.train.device)
     if recipe.train.dtype == "auto":
         choice = choose_dtype(device)
         compute_dtype, reason = choice.dtype, choice.reason
@@ -217,18 +226,29 @@ def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
     return []
 
 
-def _choose_template(tokenizer: Any, template: str | None) -> None:
-    if template is None:
-        return
-    if template in FAMILIES:
-        tokenizer.chat_template = load_family(template).template
-        return
-    path = Path(template)
-    if not path.is_file():
-        raise ConfigError(
-            f"model.template: expected a file or one of {', '.join(FAMILIES)}; got {template!r}"
+def _choose_template(tokenizer: Any, config: ModelConfig) -> None:
+    """Give the tokenizer the template to train with; its options are written into it.
+
+    So the saved template alone says how to render, and every runtime that reads it renders as in training.
+    """
+    if config.template in FAMILIES:
+        tokenizer.chat_template = load_family(config.template).template
+    elif config.template is not None:
+        path = Path(config.template)
+        if not path.is_file():
+            known = ", ".join(FAMILIES)
+            raise ConfigError(f"model.template: expected a file or one of {known}; got {config.template!r}")
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    if config.template_options:
+        if not isinstance(tokenizer.chat_template, str):
+            raise ConfigError(
+                "model.template_options: this tokenizer has no single chat template to set them in"
+            )
+        options = "".join(
+            f"{{%- set {name} = {'none' if value is None else json.dumps(value)} -%}}"
+            for name, value in config.template_options.items()
         )
-    tokenizer.chat_template = path.read_text(encoding="utf-8")
+        tokenizer.chat_template = options + tokenizer.chat_template
 
 
 def _check_length(recipe: Recipe, source: Source | None) -> None:

@@ -159,6 +159,7 @@ def train(
             progress.best_validation_loss, progress.best_step = validation_loss, done
             progress.evaluations_without_gain = 0
             store.save_best(model, {"step": done, "validation_loss": validation_loss, "metrics": metrics})
+            tracker.checkpoint(Checkpoint(done, "best", kind="best"))
         else:
             progress.evaluations_without_gain += 1
 

@@ -134,7 +134,8 @@ class EvaluationConfig(Config):
 
 
 class CheckpointConfig(Config):
-    """Rolling checkpoints: one every `every_steps` steps and at each evaluation, the last `keep` are kept."""
+    """Rolling checkpoints, the last `keep` of them: every `every_steps` steps, or else at each evaluation and
+    at least every 200 steps."""
 
     every_steps: Positive | None = None
     keep: Positive
@@ -188,7 +189,7 @@ DEFAULTS: dict[str, Any] = {
         "gradient_checkpointing": False,
         "seed": 0,
     },
-    "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 128, "num_samples": 2, "patience": 0},
+    "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},
     "checkpoint": {"keep": 3},
 }
 
@@ -213,13 +214,13 @@ class Resolved:
 
 
 def expand_shorthands(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`model: NAME`, `method: NAME` and `data: FILE` are short for the mapping they stand for."""
+    """`model: NAME`, `method: NAME` and `data: FILE` (or a list of files) are short for the mapping they stand for."""
     expanded = dict(values)
     if isinstance(expanded.get("model"), str):
         expanded["model"] = {"name": expanded["model"]}
     if isinstance(expanded.get("method"), str):
         expanded["method"] = {"name": expanded["method"]}
-    if isinstance(expanded.get("data"), str):
+    if isinstance(expanded.get("data"), str | list):
         expanded["data"] = {"train": expanded["data"]}
     data = expanded.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("train"), str):
@@ -228,21 +229,31 @@ def expand_shorthands(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def user_layers(asked: Sequence[Layer]) -> list[Layer]:
-    """What the user said, shorthands expanded, without the settings of a method that a later layer replaces.
+    """What the user said, shorthands expanded, without what a later layer makes meaningless.
 
-    A rank of LoRA below says nothing once `method: top_layers` stands above it.
+    A rank of LoRA below says nothing once `method: top_layers` stands above it, nor does a share to hold out
+    once a validation file is named.
     """
     layers = [Layer(layer.source, expand_shorthands(layer.values)) for layer in asked]
     names = [
         m.get("name") if isinstance(m := layer.values.get("method"), Mapping) else None for layer in layers
     ]
     chosen = next((name for name in reversed(names) if name is not None), None)
-    return [
-        Layer(layer.source, {k: v for k, v in layer.values.items() if k != "method"})
-        if name is not None and name != chosen
-        else layer
-        for layer, name in zip(layers, names, strict=True)
-    ]
+    file_at = max((i for i, layer in enumerate(layers) if "validation" in _data_of(layer)), default=0)
+    kept = []
+    for number, (layer, name) in enumerate(zip(layers, names, strict=True)):
+        values = dict(layer.values)
+        if name is not None and name != chosen:
+            del values["method"]
+        if number < file_at and "validation_share" in _data_of(layer):
+            values["data"] = {k: v for k, v in values["data"].items() if k != "validation_share"}
+        kept.append(Layer(layer.source, values))
+    return kept
+
+
+def _data_of(layer: Layer) -> Mapping[str, Any]:
+    data = layer.values.get("data")
+    return data if isinstance(data, Mapping) else {}
 
 
 def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: str = "recipe") -> Resolved:
