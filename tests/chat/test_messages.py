@@ -22,7 +22,7 @@ def test_openai_messages_with_parts_tools_and_reasoning() -> None:
     user, asks, tool, done = conversation.messages
     assert user == Message("user", "ab")
     assert asks == Message("assistant", "", reasoning="r", tool_calls=(ToolCall("f", {"x": 1}, "c1"),))
-    assert tool == Message("tool", "1", name="f")
+    assert tool == Message("tool", "1", name="f", tool_call_id="c1")
     assert (asks.token_weight, done.token_weight, tool.token_weight) == (1.0, 0.0, 0.0)
     assert json.loads(json.dumps(asks.to_dict()))["tool_calls"][0]["function"]["arguments"] == {"x": 1}
 

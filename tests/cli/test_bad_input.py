@@ -122,7 +122,7 @@ def test_a_run_that_exists_is_kept(workplace: Path, capsys: pytest.CaptureFixtur
     main_ok()
     before = {path: path.read_bytes() for path in Path("runs/mine").rglob("*") if path.is_file()}
     text = said(capsys, *command[1:])
-    assert "this run exists already" in text and "--overwrite" in text and "--resume" in text
+    assert "this run exists already" in text and "--overwrite" in text and "--resume" not in text
     assert before == {path: path.read_bytes() for path in Path("runs/mine").rglob("*") if path.is_file()}
     assert "has finished" in said(capsys, "train", "--resume", "runs/mine")
     (workplace / "thesis").mkdir()
