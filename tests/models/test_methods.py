@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from luthier.errors import ConfigError
 from luthier.models.forward import causal_parts
-from luthier.models.load import load_model
+from luthier.models.load import load_model, stored_dtype
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
 from tests.toy import ARCHITECTURES, byte_tokenizer, tiny_model
 from tests.training.toys import lora_method, model_folder
@@ -91,4 +91,5 @@ def test_a_tied_model_is_written_once_in_another_dtype(tmp_path: Path) -> None:
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118
         assert file.get_tensor("model.embed_tokens.weight").dtype == torch.bfloat16
+    assert stored_dtype(str(tmp_path / "out")) == torch.bfloat16
     assert load_model(str(tmp_path / "out"), dtype="float32").model.lm_head.weight.isfinite().all()

@@ -13,7 +13,7 @@ import torch
 from luthier.chat.render import Renderer
 from luthier.errors import ExportError
 from luthier.files import atomic_directory
-from luthier.models.load import Source, attach_adapter, find_model, load_config, load_tokenizer, load_weights
+from luthier.models.load import Source, attach_adapter, find_model, load_tokenizer, load_weights, stored_dtype
 
 
 def merge(ref: str, out: Path, *, dtype: str = "auto", replace: bool = False) -> Source:
@@ -25,7 +25,7 @@ def merge(ref: str, out: Path, *, dtype: str = "auto", replace: bool = False) ->
     if not replace and out.exists() and any(out.iterdir()):
         raise ExportError(f"{out}: the folder exists and is not empty; choose another one")
     source = find_model(ref)
-    stored = getattr(load_config(source.base), "dtype", None) or torch.float32
+    stored = stored_dtype(source.base)
     target = stored if dtype == "auto" else {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
     model = load_weights(source.base, torch.float32)
     if source.adapter is not None:

@@ -170,6 +170,14 @@ def load_model(
     return LoadedModel(model, tokenizer, Renderer(tokenizer), source, chosen_device, chosen_dtype)
 
 
+def stored_dtype(place: str) -> torch.dtype:
+    """The dtype that a model folder or hub id says its weights are stored in; float32 where it does not say."""
+    named = getattr(load_config(place), "dtype", None)
+    if isinstance(named, str):  # some configs keep the name
+        named = getattr(torch, named.removeprefix("torch."), None)
+    return named if isinstance(named, torch.dtype) else torch.float32
+
+
 def find_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Raises ConfigError for one that is not here."""
     if name == "auto":

@@ -6,6 +6,7 @@ are smaller than bfloat16 can hold); frozen ones stay in the dtype to compute in
 This file knows nothing of data or optimizers.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from luthier.errors import ConfigError, ModelError
-from luthier.files import atomic_directory
+from luthier.files import atomic_directory, write_json_atomic
 
 MethodName = Literal["full", "top_layers", "lora", "dora", "rslora"]
 
@@ -116,8 +117,11 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = 
             model.save_pretrained(beside)
             (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing
         else:
-            model.config.dtype = dtype
             model.save_pretrained(beside, state_dict=_cast(model.state_dict(), dtype))
+            # transformers notes the dtype of the module in memory, not that of the tensors it was given.
+            config = json.loads((beside / "config.json").read_text(encoding="utf-8"))
+            config["dtype"] = str(dtype).removeprefix("torch.")
+            write_json_atomic(beside / "config.json", config)
         tokenizer.save_pretrained(beside)
 
 

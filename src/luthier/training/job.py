@@ -38,6 +38,7 @@ from luthier.models.load import (
     load_config,
     load_tokenizer,
     load_weights,
+    stored_dtype,
 )
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
@@ -367,8 +368,7 @@ def _save_dtype(plan: Plan) -> torch.dtype:
     if plan.recipe.model.new is not None:
         return torch.bfloat16
     assert plan.source is not None
-    stored = getattr(load_config(plan.source.base), "dtype", None)
-    return stored if isinstance(stored, torch.dtype) else torch.float32
+    return stored_dtype(plan.source.base)
 
 
 def describe(plan: Plan) -> list[tuple[str, str, str]]:
