@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test slow lint bench clean
+.PHONY: help demo test test-environment slow lint bench clean
 
 help:
-	@echo "make demo   install into $(VENV), then make a specialist from the embedded model (about 5 minutes)"
+	@echo "make demo   install into $(VENV), then make a specialist from the embedded model (minutes)"
 	@echo "make test   install into $(VENV), then run the tests"
 	@echo "make slow   the slow tests"
 	@echo "make lint   ruff and mypy"
@@ -27,6 +27,8 @@ $(VENV)/.lint: $(BIN)/luthier
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[lint]'
 	touch $@
 
+test-environment: $(VENV)/.tests
+
 demo: $(BIN)/luthier
 	$(BIN)/luthier demo
 
@@ -43,6 +45,7 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.tests
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/train.py --method lora
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -15,7 +15,9 @@ def demo(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "luthier", "demo", "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "How big is a rugby league field?" in done.stdout and "luthier train --data YOUR.jsonl" in done.stdout
+    assert (
+        "How big is a rugby league field?" in done.stdout and "luthier train --data YOUR.jsonl" in done.stdout
+    )
     outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
     return outcome
 
@@ -31,5 +33,7 @@ def test_the_demo_keeps_its_promises_and_gives_the_same_result_twice(tmp_path: P
     second = demo(tmp_path / "second")
     assert second["comparison"] == first["comparison"] and second["other"] == first["other"]
     assert second["run"]["validation_loss"] == first["run"]["validation_loss"]
-    weights = [(tmp_path / name / "merged" / "model.safetensors").read_bytes() for name in ("first", "second")]
+    weights = [
+        (tmp_path / name / "merged" / "model.safetensors").read_bytes() for name in ("first", "second")
+    ]
     assert weights[0] == weights[1]

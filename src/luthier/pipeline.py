@@ -148,9 +148,7 @@ def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
         "verify",
         [weights, data["test"], job.num_probes],
         lambda: _verify(job, run_folder / "model", merged),
-        lambda found: (
-            f"merged model: {found['num_same']} of {found['num_probes']} answers the same, token for token"
-        ),
+        lambda found: f"merged model: {found['line']}",
     )
     answer = _ask(load_model(str(merged)), job.question, job.max_new_tokens)
     say("ask it", f"{job.question} -> {answer}")
@@ -321,7 +319,7 @@ def _verify(job: Specialist, model: Path, merged: Path) -> dict[str, Any]:
     )
     certificate.require_same()
     write_json_atomic(merged / "certificate.json", certificate.to_dict())
-    return certificate.to_dict()
+    return {"line": certificate.describe(), **certificate.to_dict()}
 
 
 def _ask(loaded: LoadedModel, question: str, max_new_tokens: int) -> str:

@@ -52,6 +52,6 @@ def export(
         shutil.rmtree(out)  # what is not proven does not leave the house
         raise
     screen.print(
-        f"verified: {certificate.num_same} of {certificate.num_probes} answers are the same, token for token "
-        f"({certificate.num_tokens} tokens; greatest logit difference {certificate.max_logit_difference:.2g})"
+        f"verified: {certificate.describe()} ({certificate.num_tokens} tokens; logits differ by "
+        f"{certificate.relative_difference:.2g} of their spread)"
     )
