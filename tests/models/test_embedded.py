@@ -42,10 +42,3 @@ def test_it_answers_in_a_turn_and_stops(nano: LoadedModel, question: str) -> Non
     (ids,) = generate(nano, [prompt], Sampling(max_new_tokens=100))
     answer = nano.renderer.parse(ids)
     assert answer.termination is Termination.CLEAN and answer.text.strip()
-
-
-def test_it_says_who_it_is(nano: LoadedModel) -> None:
-    (ids,) = generate(
-        nano, [nano.renderer.prompt([Message("user", "Who are you?")])], Sampling(max_new_tokens=60)
-    )
-    assert "luthier-nano" in nano.renderer.parse(ids).text
