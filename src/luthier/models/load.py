@@ -226,7 +226,7 @@ def attach_adapter(model: Any, folder: Path) -> Any:
             stored = set(file.keys())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot attach the adapter: {_first_line(error)}") from error
-    if differing := sorted(stored ^ set(get_peft_model_state_dict(adapted))):
+    if differing := sorted(stored ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False))):
         raise ModelError(
             f"{folder}: the adapter does not fit this model: {len(differing)} of its weights are on one side only, "
             f"the first is {differing[0]}; it would be laid over the base in part or not at all"

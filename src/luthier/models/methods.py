@@ -114,7 +114,8 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = 
     """
     with atomic_directory(folder) as beside:
         if hasattr(model, "peft_config"):
-            model.save_pretrained(beside)
+            # "auto" would ask the hub for the base's vocabulary; no embedding is resized here.
+            model.save_pretrained(beside, save_embedding_layers=False)
             (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing
         else:
             model.save_pretrained(beside, state_dict=_cast(model.state_dict(), dtype))
