@@ -160,7 +160,9 @@ def _text_part(part: Any) -> str:
     if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
         return cast(str, part["text"])
     if isinstance(part, Mapping) and part.get("type") == "text":
-        raise DataError(f"content: a part of type 'text' needs a field 'text', got {', '.join(map(repr, part))}")
+        raise DataError(
+            f"content: a part of type 'text' needs a field 'text', got {', '.join(map(repr, part))}"
+        )
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
     raise DataError(f"content: a part of type {kind!r}; only parts of type 'text' can be rendered")
 
