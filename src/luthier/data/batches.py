@@ -7,6 +7,7 @@ Rows are padded at the right: under causal attention no real token sees a pad, s
 This file knows nothing of torch, models or losses.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,14 @@ def microbatches(
     return batches
 
 
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_rows: int) -> NDArray[np.int64]:
+    """Kept for the epoch in progress: shuffling a million rows anew at every step would be felt."""
+    order = np.random.default_rng([seed, epoch]).permutation(num_rows)
+    order.flags.writeable = False
+    return order
+
+
 @dataclass(frozen=True)
 class BatchPlan:
     """Which rows each optimizer step takes, for any number of epochs.
@@ -104,7 +113,7 @@ class BatchPlan:
     def rows_of_step(self, step: int) -> list[int]:
         """The row indices of optimizer step `step` (0-based)."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.dataset.num_rows)
+        order = _epoch_order(self.seed, epoch, self.dataset.num_rows)
         start = place * self.batch_size
         return [int(i) for i in order[start : start + self.batch_size]]
 

@@ -6,7 +6,7 @@ the caller's and the counts come back in the dataset. This file knows nothing of
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
@@ -37,7 +37,6 @@ class TokenDataset:
     places: Sequence[str]
     num_dropped: int = 0
     num_truncated: int = 0
-    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:

@@ -20,8 +20,9 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel
 
 MAX_RELATIVE_DIFFERENCE = 0.05
-"""Root mean square of logit differences over the logits' standard deviation. Rounding merged weights to bfloat16
-gives about 0.005 to 0.02; a lost scale, a wrong template or a missing layer gives 0.1 and more."""
+"""Root mean square of logit differences over the logits' standard deviation: a bound, set with room. A LoRA adapter on
+luthier-nano, merged and rounded to bfloat16, was measured at 0.003; the toy in the tests without its adapter at over
+0.1."""
 
 _TIE_MOVES = 4.0
 """A tie is a margin of at most this many root-mean-square moves: the difference of two logits that moved by chance
