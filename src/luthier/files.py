@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def fsync_path(path: Path) -> None:
@@ -29,18 +29,8 @@ def _beside(path: Path) -> Path:
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path`; on any failure the old content stays and nothing is left beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = _beside(path)
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    fsync_path(path.parent)
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -85,3 +75,20 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     fsync_path(path.parent)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece; it takes the name `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)

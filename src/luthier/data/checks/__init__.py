@@ -1,51 +1,90 @@
 """The checks that run before a step is paid for.
 
-Each check is a plain function from the rows to its findings; `CHECKS` is the list of them. This first form
-holds all rows in memory and reads JSON lines only. This room knows nothing of models or tokens.
+Each check is a small class in a file of its own; `CHECKS` is the list of them, in the order in which they speak.
+This room knows nothing of models: a tokenizer, where one is wanted, is handed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from luthier.data.checks.duplicates import check_conflicts, check_duplicate_rows, check_few_answers
-from luthier.data.checks.finding import SPLITS, Check, CheckedData, CheckedRow, Finding, SplitName
-from luthier.data.checks.leakage import check_leaked_prompts, check_leaked_rows, check_unseen_suffix
-from luthier.data.checks.report import Report, render_report, sort_findings, summarise
-from luthier.data.checks.rows import read_checked
-from luthier.data.checks.shape import check_shape
-from luthier.data.checks.text import check_placeholders
+from luthier.data.checks.check import Check, Context
+from luthier.data.checks.duplicates import ConflictingAnswers, DuplicateRows, FewDistinctAnswers
+from luthier.data.checks.engine import OnBytes, Place, check_places, total_bytes
+from luthier.data.checks.finding import ReportedFinding
+from luthier.data.checks.habits import UnseenHabits
+from luthier.data.checks.leakage import LeakedPrompts, LeakedRows
+from luthier.data.checks.report import Report
+from luthier.data.checks.screen import render_report
 
-__all__ = ["CHECKS", "Finding", "Report", "check_files", "render_report"]
+if TYPE_CHECKING:
+    from luthier.chat.render import Renderer
+    from luthier.data.checks.benchmarks import Benchmark
 
-CHECKS: tuple[Check, ...] = (
-    check_shape,
-    check_leaked_rows,
-    check_leaked_prompts,
-    check_duplicate_rows,
-    check_few_answers,
-    check_conflicts,
-    check_unseen_suffix,
-    check_placeholders,
+__all__ = ["CHECKS", "Report", "ReportedFinding", "check_files", "render_report", "total_bytes"]
+
+CHECKS: tuple[type[Check], ...] = (
+    LeakedRows,
+    LeakedPrompts,
+    DuplicateRows,
+    FewDistinctAnswers,
+    ConflictingAnswers,
+    UnseenHabits,
 )
 
 
-def check_files(train: Sequence[Path], valid: Path | None = None, test: Path | None = None) -> Report:
+def check_files(
+    train: Sequence[Place] | Place,
+    valid: Sequence[Place] | Place | None = None,
+    test: Sequence[Place] | Place | None = None,
+    *,
+    format: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    kind: str | None = None,
+    repair_encoding: bool = False,
+    open_renderer: "Callable[[], Renderer] | None" = None,
+    max_length: int = 2048,
+    batch_size: int = 16,
+    placeholders: frozenset[str] = frozenset(),
+    task: str | None = None,
+    system_prompt: str | None = None,
+    semantic: bool = False,
+    benchmarks: "Mapping[str, Benchmark] | None" = None,
+    workers: int = 1,
+    on_bytes: OnBytes | None = None,
+) -> Report:
     """Read the files and run every check; valid and test may hold evaluation items.
 
-    Raises DataError where a file as a whole cannot be read (missing, empty, not JSON lines). What is wrong
-    with single rows is not raised: all of it is in the report.
+    Places are whatever `luthier.data.sources.find_files` reads. With `workers` over 1, large files are read by that
+    many processes; the report is the same. Raises DataError where a place names no file. What is wrong with files and
+    rows is not raised: all of it is in the report.
     """
-    rows: dict[SplitName, list[CheckedRow]] = {name: [] for name in SPLITS}
-    files = []
-    places: list[tuple[SplitName, Path]] = [("train", path) for path in train]
-    if valid is not None:
-        places.append(("valid", valid))
-    if test is not None:
-        places.append(("test", test))
-    for split, path in places:
-        read = read_checked(path, split)
-        files.append(summarise(str(path), split, read))
-        rows[split] += read
-    data = CheckedData(rows["train"], rows["valid"], rows["test"])
-    findings = [finding for check in CHECKS for finding in check(data)]
-    return Report(tuple(files), sort_findings(findings))
+    context = partial(
+        Context,
+        open_renderer=open_renderer,
+        max_length=max_length,
+        batch_size=batch_size,
+        placeholders=placeholders,
+        task=task,
+        system_prompt=system_prompt,
+        semantic=semantic,
+        benchmarks=benchmarks or {},
+    )
+    return check_places(
+        {"train": _places(train), "valid": _places(valid), "test": _places(test)},
+        CHECKS,
+        context,
+        kind=kind,
+        format=format,
+        fields=fields,
+        repair_encoding=repair_encoding,
+        workers=workers,
+        on_bytes=on_bytes,
+    )
+
+
+def _places(places: Sequence[Place] | Place | None) -> list[Place]:
+    if places is None:
+        return []
+    return [places] if isinstance(places, str | Path) else list(places)

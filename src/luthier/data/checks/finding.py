@@ -1,88 +1,39 @@
-"""What a check has to say, and what it says it about: findings and the rows of the files.
+"""What a check has to say about the data: a finding, with its rows, examples and advice.
 
-This first form holds the rows of all files in memory. Checks take them through `CheckedData` only, so that
-a later form can stream them. Knows nothing of single checks, tokens or terminals.
+Knows nothing of single checks, files or terminals.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
-
-from luthier.chat.messages import Conversation
-from luthier.data.sources import Defect
 
 Severity = Literal["error", "warning", "note"]
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+SPLIT_WORDS: dict[SplitName, str] = {"train": "training", "valid": "validation", "test": "test"}
 
 MAX_ROWS_NAMED = 20
 MAX_EXAMPLES = 2
-_MAX_EXAMPLE_CHARACTERS = 160
+MAX_EXAMPLE_CHARACTERS = 160
 
 
-@dataclass(frozen=True)
-class CheckedRow:
-    """One line of a file with what could be made of it.
+@dataclass(frozen=True, slots=True, order=True)
+class RowKey:
+    """Which row: the index of its file in the order of reading, and its number in the file."""
 
-    shape: the format's name, `item` for an evaluation item, `text` for a document, None if not recognised.
-    defect, problem: why the line is no row, or why the row is no conversation; both None where all is well.
-    prompt, question: identities of all that stands before the last answer, with and without system turns
-    (the question also without regard to case and spacing). None where there is no answer and no item.
-    content: identity of the whole row as a model would see it, without ids, tags and other fields.
-    answer: the text of the last assistant turn, or of the item's answer.
+    file: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An example that is told from rows, which are read again for it: `words` formats the rows' `CheckedRow`s.
+
+    Such as "{0.asked} -> {0.answer} | {1.answer}", or "{0.summary} ~ {1.summary}".
     """
 
-    path: Path
-    number: int
-    split: SplitName
-    value: Mapping[str, Any]
-    shape: str | None = None
-    defect: Defect | Literal["unknown_shape", "malformed_row"] | None = None
-    problem: str | None = None
-    conversation: Conversation | None = None
-    prompt: str | None = None
-    question: str | None = None
-    content: str | None = None
-    answer: str | None = None
-
-    @property
-    def place(self) -> str:
-        """`file:line`, as editors understand it."""
-        return f"{self.path}:{self.number}"
-
-    @property
-    def summary(self) -> str:
-        """The last question and its answer in one line, for an example."""
-        if self.conversation is None:
-            return shorten(str(self.value.get("text", dict(self.value))))
-        if self.answer is None:
-            return shorten(self.asked)
-        half = _MAX_EXAMPLE_CHARACTERS // 2 - 2
-        return f"{shorten(self.asked, half)} -> {shorten(self.answer, half)}"
-
-    @property
-    def asked(self) -> str:
-        """The last turn that is not the assistant's; empty where there is none."""
-        turns = self.conversation.messages if self.conversation else ()
-        return next((m.content for m in reversed(turns) if m.role in ("user", "tool")), "")
-
-
-@dataclass(frozen=True)
-class CheckedData:
-    """The rows of every file, by split, in the order of the files."""
-
-    train: Sequence[CheckedRow]
-    valid: Sequence[CheckedRow] = ()
-    test: Sequence[CheckedRow] = ()
-
-    def split(self, name: SplitName) -> Sequence[CheckedRow]:
-        """The rows of one split."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
-
-    def splits(self) -> list[tuple[SplitName, Sequence[CheckedRow]]]:
-        """The splits that have rows, with their rows."""
-        return [(name, self.split(name)) for name in SPLITS if self.split(name)]
+    rows: tuple[RowKey, ...]
+    words: str = "{0.summary}"
 
 
 @dataclass(frozen=True)
@@ -90,8 +41,25 @@ class Finding:
     """One thing that is so about the data.
 
     name: stable, for scripts. count: how many rows of `split` it is about; share: their part of it, 0 to 1.
-    rows: their line numbers, 1-based, the first 20; places: the same as `file:line`. advice: what to do.
+    rows: the first 20 of them, resolved to numbers and places by the report. advice: what to do.
+    examples: texts; where it is None, the report tells them from `shown`, or from the first of `rows`.
     """
+
+    name: str
+    severity: Severity
+    split: SplitName
+    message: str
+    advice: str
+    count: int
+    share: float
+    rows: tuple[RowKey, ...] = ()
+    examples: tuple[str, ...] | None = None
+    shown: tuple[RowKey | Shown, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportedFinding:
+    """A finding whose rows have names: line numbers, `file:line`, examples in words."""
 
     name: str
     severity: Severity
@@ -120,35 +88,6 @@ class Finding:
         }
 
 
-Check = Callable[[CheckedData], Iterable[Finding]]
-
-
-def finding(
-    name: str,
-    severity: Severity,
-    found: Sequence[CheckedRow],
-    of: Sequence[CheckedRow],
-    message: str,
-    advice: str,
-    *,
-    examples: Sequence[str] | None = None,
-) -> Finding:
-    """A finding about `found` (at least one row), of the split's rows `of`; examples default to the first."""
-    shown = examples if examples is not None else distinct(row.summary for row in found)
-    return Finding(
-        name=name,
-        severity=severity,
-        split=found[0].split,
-        message=message,
-        count=len(found),
-        share=len(found) / len(of),
-        rows=tuple(row.number for row in found[:MAX_ROWS_NAMED]),
-        places=tuple(row.place for row in found[:MAX_ROWS_NAMED]),
-        examples=tuple(shorten(example) for example in shown[:MAX_EXAMPLES]),
-        advice=advice,
-    )
-
-
 def distinct(texts: Iterable[str], limit: int = MAX_EXAMPLES) -> list[str]:
     """The first `limit` different texts."""
     seen: dict[str, None] = {}
@@ -159,7 +98,7 @@ def distinct(texts: Iterable[str], limit: int = MAX_EXAMPLES) -> list[str]:
     return list(seen)
 
 
-def shorten(text: str, limit: int = _MAX_EXAMPLE_CHARACTERS) -> str:
+def shorten(text: str, limit: int = MAX_EXAMPLE_CHARACTERS) -> str:
     """The text in one line of at most `limit` characters that a terminal can show."""
     flat = " ".join(text[: 4 * limit].split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
@@ -167,5 +106,5 @@ def shorten(text: str, limit: int = _MAX_EXAMPLE_CHARACTERS) -> str:
 
 
 def rows_word(count: int) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count} row" if count == 1 else f"{count} rows"
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"

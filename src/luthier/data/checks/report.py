@@ -1,28 +1,40 @@
-"""What was read and what was found, as a value, as JSON and as a page for the terminal.
+"""What was read and what was found, as a value and as JSON.
 
-Knows nothing of single checks.
+Knows nothing of single checks and of how a report is shown.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from luthier.data.checks.finding import CheckedRow, Finding, Severity, SplitName
+import numpy as np
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
+from luthier.data.checks.finding import (
+    MAX_EXAMPLES,
+    Finding,
+    ReportedFinding,
+    RowKey,
+    Severity,
+    Shown,
+    SplitName,
+    distinct,
+    shorten,
+)
+from luthier.data.checks.ledger import Column, Ledger
+from luthier.data.checks.row import CheckedRow
+from luthier.data.checks.secrets import mask
 
 Word = Literal["clean", "warnings", "errors"]
-_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
-_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
-_MAX_ROWS_SHOWN = 8
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class FileSummary:
-    """One file as it was read. `shapes`: how many rows have each recognised format (`unknown`: none)."""
+    """One file as it was read.
+
+    shapes: how many rows have each recognised format (`unknown`: none). read_as: what kind of file, and from what
+    that was seen. recognised: from what its format was seen.
+    """
 
     path: str
     split: SplitName
@@ -31,6 +43,8 @@ class FileSummary:
     num_distinct_prompts: int
     num_distinct_answers: int
     shapes: dict[str, int]
+    read_as: str = ""
+    recognised: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys, JSON values."""
@@ -42,28 +56,21 @@ class FileSummary:
             "distinct_prompts": self.num_distinct_prompts,
             "distinct_answers": self.num_distinct_answers,
             "shapes": self.shapes,
+            "read_as": self.read_as,
+            "recognised": self.recognised,
         }
-
-
-def summarise(path: str, split: SplitName, rows: Sequence[CheckedRow]) -> FileSummary:
-    """Count a file's rows."""
-    return FileSummary(
-        path=path,
-        split=split,
-        num_rows=len(rows),
-        num_distinct_rows=len({row.content for row in rows} - {None}),
-        num_distinct_prompts=len({row.prompt for row in rows} - {None}),
-        num_distinct_answers=len({row.answer for row in rows} - {None}),
-        shapes=dict(Counter(row.shape or "unknown" for row in rows).most_common()),
-    )
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the checks said. `word`: `errors` if any, else `warnings` if any, else `clean`."""
+    """Everything the checks said. `word`: `errors` if any, else `warnings` if any, else `clean`.
+
+    figures: numbers that are no finding, from the checks' `figures`: lengths, classes, languages, ...
+    """
 
     files: tuple[FileSummary, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[ReportedFinding, ...]
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def count(self, severity: Severity) -> int:
         """How many findings have this severity."""
@@ -85,69 +92,58 @@ class Report:
             "word": self.word,
             "files": [file.to_dict() for file in self.files],
             "findings": [finding.to_dict() for finding in self.findings],
+            "figures": dict(self.figures),
         }
 
 
-def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def sort_findings(findings: Sequence[ReportedFinding]) -> tuple[ReportedFinding, ...]:
     """Errors first; within a severity the order in which the checks spoke."""
-    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def render_report(report: Report) -> "RenderableType":
-    """The report as a page: what was read, the verdict, each finding with what to do."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
-
-    parts: list[RenderableType] = [_files_table(report), Text(), _headline(report)]
-    for finding in report.findings:
-        parts += [Text(), _title(finding), *(Padding(line, (0, 0, 0, 2)) for line in _details(finding))]
-    return Group(*parts)
-
-
-def _files_table(report: Report) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("split")
-    table.add_column("file", overflow="fold")
-    table.add_column("format")
-    for name in ("rows", "distinct", "prompts", "answers"):
-        table.add_column(name, justify="right")
-    for file in report.files:
-        counts = (file.num_rows, file.num_distinct_rows, file.num_distinct_prompts, file.num_distinct_answers)
-        shapes = ", ".join(
-            shape if len(file.shapes) == 1 else f"{shape} {count}" for shape, count in file.shapes.items()
+def name_rows(
+    found: Sequence[Finding],
+    place: Callable[[RowKey], str],
+    read: Callable[[Iterable[RowKey]], Mapping[RowKey, CheckedRow]],
+) -> list[ReportedFinding]:
+    """Give the rows of findings their places, and tell the examples that are told from rows. Secrets are masked."""
+    shown = [_shown(finding) for finding in found]
+    rows = read({key for some in shown for one in some for key in one.rows})
+    reported = []
+    for finding, some in zip(found, shown, strict=True):
+        told = [one.words.format(*(rows[key] for key in one.rows)) for one in some if rows.keys() >= set(one.rows)]
+        examples = told if finding.examples is None else finding.examples
+        reported.append(
+            ReportedFinding(
+                name=finding.name,
+                severity=finding.severity,
+                split=finding.split,
+                message=mask(finding.message),
+                count=finding.count,
+                share=finding.share,
+                rows=tuple(key.number for key in finding.rows),
+                places=tuple(place(key) for key in finding.rows),
+                examples=tuple(shorten(mask(example)) for example in distinct(examples)),
+                advice=finding.advice,
+            )
         )
-        table.add_row(file.split, Text(file.path), shapes, *(f"{count:,}" for count in counts))
-    return table
+    return reported
 
 
-def _headline(report: Report) -> "Text":
-    from rich.text import Text
-
-    if not report.findings:
-        return Text("Clean: no check has anything to say.", style="bold green")
-    counts = [(severity, report.count(severity)) for severity in _ORDER if report.count(severity)]
-    said = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts)
-    return Text(f"Clean, with {said}." if report.word == "clean" else f"{said}.", style="bold")
+def _shown(finding: Finding) -> list[Shown]:
+    """From which rows the examples of a finding are told; of its own first rows a few, in case they say the same."""
+    if finding.examples is not None:
+        return []
+    rows = finding.shown or finding.rows[: 3 * MAX_EXAMPLES]
+    return [one if isinstance(one, Shown) else Shown((one,)) for one in rows]
 
 
-def _title(finding: Finding) -> "Text":
-    from rich.text import Text
-
-    return Text.assemble((finding.severity, _STYLE[finding.severity]), "  ", (finding.message, "bold"))
-
-
-def _details(finding: Finding) -> "list[Text]":
-    from rich.text import Text
-
-    shown = ", ".join(str(number) for number in finding.rows[:_MAX_ROWS_SHOWN])
-    more = f" and {finding.count - _MAX_ROWS_SHOWN} more" if finding.count > _MAX_ROWS_SHOWN else ""
-    lines = "line" if finding.count == 1 else "lines"
-    return [
-        Text(f"{finding.name}: {finding.split} {lines} {shown}{more}", style="dim"),
-        *(Text(e, style="italic", no_wrap=True, overflow="ellipsis") for e in finding.examples[:1]),
-        Text(finding.advice),
-    ]
+def count_distinct(ledger: Ledger, column: Column, num_files: int) -> list[int]:
+    """How many distinct values of a column each file has."""
+    counts = np.zeros(num_files, np.int64)
+    for records in ledger.sorted_by(column):
+        values, files = records[column], records["file"]
+        new = np.ones(len(records), bool)
+        new[1:] = (values[1:] != values[:-1]) | (files[1:] != files[:-1])
+        counts += np.bincount(files[new], minlength=num_files)
+    return [int(count) for count in counts]

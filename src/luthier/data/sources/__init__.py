@@ -1,7 +1,7 @@
-"""Read rows from JSONL files, plain or compressed, one at a time.
+"""Read rows from files, one at a time.
 
-Every row keeps its line number, so that whatever is wrong with it later can be said with its place.
-Memory is bounded by the longest line. This file knows nothing of what a row means.
+Every row keeps its number, so that whatever is wrong with it later can be said with its place.
+This room knows nothing of what a row means.
 """
 
 import gzip
@@ -11,40 +11,55 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NoReturn
+from typing import IO, NoReturn
 
 import zstandard
 
+from luthier.data.rows import Row, UnreadableRow
 from luthier.errors import DataError
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a file: its 1-based line number and its JSON object."""
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of rows: its place as the user would name it, how it is read, and why so.
 
-    path: Path
-    number: int
-    value: dict[str, Any]
+    kind: jsonl, json, csv, tsv, parquet, arrow, pairs, ...; compression: gz, zst or None.
+    """
 
-    @property
-    def where(self) -> str:
-        """`file:line`, as editors understand it."""
-        return f"{self.path}:{self.number}"
-
-
-Defect = Literal["broken_json", "not_utf8", "not_an_object"]
+    place: str
+    kind: str = "jsonl"
+    compression: str | None = None
+    how: str = "by its ending"
+    repair_encoding: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableRow:
-    """A line that holds no row. `problem` begins with its place and says what is wrong with it."""
+@dataclass(frozen=True)
+class Shard:
+    """A piece of a file of lines: bytes `start` to `end`, whose first line has the number `first_number`."""
 
-    path: Path
-    number: int
-    defect: Defect
-    problem: str
+    start: int
+    end: int
+    first_number: int
+
+
+def find_files(place: str | Path, *, kind: str | None = None, repair_encoding: bool = False) -> list[SourceFile]:
+    """The files that a person named: a file, a folder, a glob. Raises DataError where there is none."""
+    return [SourceFile(str(place), repair_encoding=repair_encoding)]
+
+
+def shards(file: SourceFile, max_bytes: int) -> list[Shard] | None:
+    """The pieces of a file that can be read apart; None where it has to be read in one go."""
+    return None
+
+
+def read_every_row(file: SourceFile, shard: Shard | None = None) -> Iterator[Row | UnreadableRow]:
+    """Every row of a file (or of a piece of it), and every line that is none.
+
+    Raises DataError where the file as a whole cannot be read: missing, damaged, empty.
+    """
+    return read_every_line(Path(file.place))
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -112,18 +127,18 @@ def _parse(path: Path, number: int, line: bytes, line_offset: int) -> Row | Unre
     except UnicodeDecodeError as error:
         byte = line_offset + bom + error.start
         problem = f"{place}: not UTF-8 at byte {byte} of the file: {error.reason}; save the file as UTF-8"
-        return UnreadableRow(path, number, "not_utf8", problem)
+        return UnreadableRow(str(path), number, "not_utf8", problem)
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         problem = f"{place}:{error.pos + 1}: broken JSON: {error.msg}; expected one JSON object a line"
-        return UnreadableRow(path, number, "broken_json", problem)
+        return UnreadableRow(str(path), number, "broken_json", problem)
     except (RecursionError, ValueError) as error:
-        return UnreadableRow(path, number, "broken_json", f"{place}: this JSON cannot be read: {error}")
+        return UnreadableRow(str(path), number, "broken_json", f"{place}: this JSON cannot be read: {error}")
     if not isinstance(value, dict):
         problem = f"{place}: expected a JSON object, got {type(value).__name__}"
-        return UnreadableRow(path, number, "not_an_object", problem)
-    return Row(path, number, value)
+        return UnreadableRow(str(path), number, "not_an_object", problem)
+    return Row(str(path), number, value)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,6 +1,6 @@
-"""`luthier data`: look at the data before it costs a step.
+"""`luthier data show`: rows as the model will see them.
 
-Knows nothing of how a check works or how tokens come to be; everything heavy is imported when a verb runs.
+Knows nothing of how tokens come to be; everything heavy is imported when the verb runs.
 """
 
 import json
@@ -16,39 +16,7 @@ if TYPE_CHECKING:
     from luthier.chat.render import Renderer
     from luthier.data.sources import Row
 
-app = typer.Typer(help="Check and show training data.", no_args_is_help=True)
 
-
-@app.callback()
-def _data() -> None:
-    """Check and show training data."""
-
-
-@app.command()
-def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Training data, JSON lines.")],
-    valid: Annotated[Path | None, typer.Option(help="Validation rows or evaluation items.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Test rows or evaluation items.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Find what is wrong with the data: broken rows, duplicates, leaks, placeholders.
-
-    Exit code: 0 clean, 1 warnings with --strict, 2 errors.
-    """
-    from luthier.data.checks import check_files, render_report
-
-    report = check_files(files, valid, test)
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=2))
-    else:
-        from luthier.cli.common import console
-
-        console().print(render_report(report))
-    raise typer.Exit(report.exit_code(strict))
-
-
-@app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="Training data, JSON lines.")],
     model: Annotated[str, typer.Option(help="Whose tokenizer and template: name, folder or hub id.")] = (

@@ -1,0 +1,95 @@
+"""The report as a page for the terminal: what was read, the verdict, each finding with what to do.
+
+Knows nothing of single checks.
+"""
+
+from typing import TYPE_CHECKING
+
+from luthier.data.checks.finding import ReportedFinding, Severity
+from luthier.data.checks.report import SEVERITIES, FileSummary, Report
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+_MAX_ROWS_SHOWN = 3
+_MAX_FILES_SHOWN = 12
+
+
+def render_report(report: Report) -> "RenderableType":
+    """The report for `rich` to print."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_files_table(report), Text(), _headline(report)]
+    advised: set[str] = set()
+    for finding in report.findings:
+        details = [_where(finding)]
+        if finding.advice not in advised:
+            details.append(Text(finding.advice))
+            advised.add(finding.advice)
+        parts += [Text(), _title(finding), *(Padding(line, (0, 0, 0, 2)) for line in details)]
+    return Group(*parts)
+
+
+def _files_table(report: Report) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("split")
+    table.add_column("file", overflow="fold")
+    table.add_column("format")
+    for name in ("rows", "distinct", "prompts", "answers"):
+        table.add_column(name, justify="right")
+    for file in report.files[:_MAX_FILES_SHOWN]:
+        counts = (file.num_rows, file.num_distinct_rows, file.num_distinct_prompts, file.num_distinct_answers)
+        table.add_row(file.split, Text(file.path), _shapes(file), *(f"{count:,}" for count in counts))
+    if len(report.files) > _MAX_FILES_SHOWN:
+        table.add_row("", f"and {len(report.files) - _MAX_FILES_SHOWN} more files")
+    return table
+
+
+def _shapes(file: FileSummary) -> str:
+    return ", ".join(
+        shape if len(file.shapes) == 1 else f"{shape} {count:,}" for shape, count in file.shapes.items()
+    )
+
+
+def _headline(report: Report) -> "Text":
+    from rich.text import Text
+
+    if not report.findings:
+        return Text("Clean: no check has anything to say.", style="bold green")
+    counts = [(severity, report.count(severity)) for severity in SEVERITIES if report.count(severity)]
+    said = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts)
+    return Text(f"Clean, with {said}." if report.word == "clean" else f"{said}.", style="bold")
+
+
+def _title(finding: ReportedFinding) -> "Text":
+    from rich.text import Text
+
+    return Text.assemble((finding.severity, _STYLE[finding.severity]), "  ", (finding.message, "bold"))
+
+
+def _where(finding: ReportedFinding) -> "Text":
+    """One line: the finding's name, where it is so, and an example."""
+    from rich.text import Text
+
+    line = Text(f"{finding.name}: {_lines(finding)}", style="dim", no_wrap=True, overflow="ellipsis")
+    for example in finding.examples[:1]:
+        line.append("  ")
+        line.append(example, style="not dim italic")
+    return line
+
+
+def _lines(finding: ReportedFinding) -> str:
+    if not finding.rows:
+        return finding.split
+    numbers = ", ".join(str(number) for number in finding.rows[:_MAX_ROWS_SHOWN])
+    unnamed = finding.count - min(len(finding.rows), _MAX_ROWS_SHOWN)
+    more = f" and {unnamed:,} more" if unnamed > 0 else ""
+    unit = "row" if ", row " in finding.places[0] else "line"
+    return f"{finding.split} {unit}{'' if finding.count == 1 else 's'} {numbers}{more}"
