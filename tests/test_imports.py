@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "luthier"
-GROUND = {"errors", "hashing", "files", "config"}
+GROUND = {"errors", "hashing", "files", "config", "page"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -13,6 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "hashing": {"errors"},
     "files": {"errors", "hashing"},
     "config": {"errors", "hashing", "files"},
+    "page": set(),
     "chat": set(),
     "registry": set(),
     "models": {"chat"},

@@ -44,10 +44,11 @@ def write_json_atomic(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A folder to fill; it takes the name `path` only when the block ends well.
 
     An existing folder of that name is replaced: moved aside first, removed when the new one stands.
+    Without `replace` it stays, and OSError (ENOTEMPTY) is raised at the end: of two writers the first one wins.
     """
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path}: expected a folder or nothing, got a file")
@@ -62,7 +63,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    aside = _beside(path) if path.exists() else None
+    aside = _beside(path) if replace and path.exists() else None
     try:
         if aside is not None:
             os.replace(path, aside)

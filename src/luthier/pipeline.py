@@ -16,6 +16,7 @@ import yaml
 from luthier.chat.messages import Message
 from luthier.config import Layer
 from luthier.data.checks import check_files
+from luthier.data.places import resolve_file
 from luthier.errors import DataError, EvaluationError
 from luthier.evaluation.answerer import ModelAnswerer
 from luthier.evaluation.compare import Comparison, compare
@@ -30,6 +31,7 @@ from luthier.models.load import LoadedModel, find_model, load_model
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
 from luthier.training.job import Plan, plan_job, run_job
 from luthier.training.loop import Evaluator, Measured, precision
+from luthier.training.manifest import same_data
 from luthier.training.tracking import MetricsFile, Sample, Tracker, Trackers
 
 Say = Callable[[str, str], None]
@@ -250,7 +252,7 @@ def _train(job: Specialist, tracker: Tracker) -> dict[str, Any]:
         # Only the same recipe and data may continue; anything else begins anew.
         run = open_run(folder)
         same = run.recipe_path.read_text(encoding="utf-8") == recipe_yaml
-        same = same and json.loads(run.data_path.read_text(encoding="utf-8")) == plan.data_manifest
+        same = same and same_data(json.loads(run.data_path.read_text(encoding="utf-8")), plan.data_manifest)
         resume = same and run.status() is not RunStatus.FINISHED
     if not resume:
         run = create_run(
@@ -336,7 +338,7 @@ def task_evaluators(plan: Plan) -> Callable[[Any], Sequence[Evaluator]] | None:
     config = plan.recipe.evaluation
     if config.items is None:
         return None
-    items = load_items(Path(config.items))[: config.max_items]
+    items = load_items(resolve_file(config.items))[: config.max_items]
     if not items:
         raise EvaluationError(f"{config.items}: no items")
 

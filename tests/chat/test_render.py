@@ -239,3 +239,12 @@ def test_an_unknown_family_names_the_nearest() -> None:
 def test_importing_chat_imports_neither_torch_nor_transformers() -> None:
     code = "import sys, luthier.chat; assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_tokenizer_that_was_used_otherwise_renders_the_same() -> None:
+    tokenizer = byte_tokenizer()
+    renderer = Renderer(tokenizer)
+    conversation = Conversation((Message("user", "Hi"), Message("assistant", "Yes")))
+    before = renderer.render(conversation)
+    tokenizer(["<|im_end|>"], split_special_tokens=True)  # leaves a switch on in the backend
+    assert renderer.render(conversation) == before

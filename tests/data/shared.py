@@ -5,4 +5,6 @@ from pathlib import Path
 import pytest
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data beside the checkout ({SHARED.name})")
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"no real data beside the checkout ({SHARED.name})"
+)

@@ -151,7 +151,7 @@ def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
 
 def test_nothing_is_written_over_unasked(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", [{"a": 1}])
-    with pytest.raises(DataError, match="this file exists; .* --force"):
+    with pytest.raises(DataError, match=r"this file exists; .* --force"):
         write(path, [{"a": 2}])
     with pytest.raises(DataError, match="inputs are never written over"):
         write(path, [{"a": 2}], force=True, inputs=[path])

@@ -105,12 +105,40 @@ def test_a_validation_file_takes_the_share_below_away() -> None:
         ({"optim": {"momentum": 0.9}}, "optim.momentum would do nothing: optim.name is not muon"),
         ({"optim": {"final_share": 0.1, "schedule": "constant"}}, "optim.final_share would do nothing"),
         ({"objective": "cpt", "data": {"train": "t", "too_long": "drop"}}, "data.too_long would do nothing"),
+        (
+            {"data": {"train": "t", "overlap": 8}},
+            "data.overlap would do nothing: data.too_long is not sliding",
+        ),
+        ({"objective": "cpt", "data": {"train": "t", "format": "text"}}, "data.format would do nothing"),
         ({"evaluation": {"max_items": 5}}, "there are no evaluation.items"),
     ],
 )
 def test_a_value_that_would_do_nothing_is_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         mine(**values)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"too_long": "truncate"}, "data.too_long.*truncate is called head now"),
+        ({"too_long": "cut"}, "'error', 'drop', 'head', 'tail', 'middle' or 'sliding'"),
+        ({"too_long": "sliding", "overlap": 1024}, "overlap of 1024 leaves nothing new"),
+        ({"too_long": "sliding", "overlap": 1.5}, "data.overlap"),
+        ({"format": "csv"}, "data.format.*expected one of .*messages"),
+    ],
+)
+def test_what_the_data_section_refuses(data: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        mine(data={"train": "t", **data})
+
+
+def test_an_overlap_is_tokens_or_a_share_of_the_window() -> None:
+    def overlap(value: float) -> int:
+        data = {"train": "t", "too_long": "sliding", "max_length": 100, "overlap": value}
+        return mine(data=data).data.overlap_tokens
+
+    assert (overlap(0), overlap(7), overlap(0.25)) == (0, 7, 25)
 
 
 def test_a_method_that_replaces_another_takes_its_settings_away() -> None:

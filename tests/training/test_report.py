@@ -4,21 +4,17 @@ import json
 import math
 import random
 import re
-import shutil
-import subprocess
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from luthier.errors import RunError
 from luthier.registry.runs import Run, create_run
-from luthier.training.charts import Chart, Line, draw, format_tick, round_ticks, thin
 from luthier.training.report import write_report
 from luthier.training.tracking import Checkpoint, End, Evaluation, MetricsFile, Sample, Step
+from tests.page.browser import chromium, parse
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
 RESOLVED = {
     "values": {
         "model": {"name": "luthier-nano", "new": None},
@@ -38,37 +34,6 @@ QUESTIONS = (
     ("How wide is a rugby league field?", "68 metres"),
     ('What <b>is</b> "in-goal" & why? <script>alert(1)</script>', "6 to 11 metres"),
 )
-
-
-class Balance(HTMLParser):
-    """Fails on a tag that is closed out of turn; counts tags and remembers addresses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.addresses += [str(value) for name, value in attrs if name in ("src", "href")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> at {self.getpos()} closes {self.open[-3:]}"
-        self.open.pop()
-
-
-def parse(page: str) -> Balance:
-    parser = Balance()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    return parser
 
 
 def realistic_run(folder: Path, num_steps: int = 480) -> Run:
@@ -175,42 +140,6 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     run.resolved_path.write_text("{")
     with pytest.raises(RunError, match=r"resolved\.json: expected JSON"):
         write_report(run.folder)
-
-
-def test_ticks_are_round_and_cover_the_range() -> None:
-    assert round_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert round_ticks(0.31, 3.7) == pytest.approx([0, 1, 2, 3, 4])
-    assert round_ticks(5, 5)[0] <= 5 <= round_ticks(5, 5)[-1]
-    assert [format_tick(v) for v in (0, 2e-4, 1.5e-5, 0.30000000000000004, 12000)] == (
-        ["0", "2e-4", "1.5e-5", "0.3", "12,000"]
-    )
-
-
-def test_thinning_keeps_spikes_and_order() -> None:
-    points = [(float(x), 50.0 if x == 7777 else math.sin(x)) for x in range(20000)]
-    kept = thin(points)
-    assert len(kept) <= 602 and (7777.0, 50.0) in kept and kept == sorted(kept)
-
-
-def test_a_chart_tells_its_values_on_hover_and_to_a_reader() -> None:
-    drawn = draw(Chart("Loss <1>", [Line("a & b", [(1.0, 2.0), (2.0, 1.0)], 1, marked=True)]))
-    parse(drawn)
-    assert "<title>step 2 · a &amp; b 1</title>" in drawn
-    assert 'aria-label="Loss &lt;1&gt;. a &amp; b: 2 at step 1, 1 at step 2."' in drawn
-
-
-def chromium(tmp_path: Path, report: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if binary is None:
-        pytest.skip("no Chromium on PATH: the report is not opened in a real browser here")
-    quiet = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", "--enable-logging=stderr", "--v=0",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]  # fmt: skip
-    command = [binary, *quiet, *arguments, report.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_real_browser_draws_the_curves_without_a_complaint(report: Path, tmp_path: Path) -> None:

@@ -214,6 +214,8 @@ def _swap(text: str, shield: Shield) -> tuple[str, list[int], list[int]]:
 
 
 def _run(backend: Any, text: str) -> Any:
+    # Whoever tokenises with split_special_tokens leaves this switch on in the backend that is shared.
+    backend.encode_special_tokens = False
     try:
         return backend.encode(text, add_special_tokens=False)
     except (TypeError, UnicodeEncodeError) as error:

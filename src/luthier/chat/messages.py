@@ -5,6 +5,7 @@ wrong; the caller, who knows the file and the row, adds where it came from.
 """
 
 import difflib
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise DataError(f"role {self.role!r} does not exist: expected one of {', '.join(ROLES)}")
+            raise DataError(f"role {self.role!r:.60} does not exist: expected one of {', '.join(ROLES)}")
         if self.role != "assistant" and (self.weight or self.reasoning or self.tool_calls):
             what = "weight" if self.weight else "reasoning" if self.reasoning else "tool_calls"
             raise DataError(f"a {self.role} turn has {what}: only assistant turns may; remove the field")
@@ -113,7 +114,7 @@ def _message(value: Any) -> Message:
     _refuse_misspelt(value)
     role = value.get("role")
     if role not in ROLES:
-        raise DataError(f"role {role!r} does not exist: expected one of {', '.join(ROLES)}")
+        raise DataError(f"role {role!r:.60} does not exist: expected one of {', '.join(ROLES)}")
     calls = value.get("tool_calls") or ()
     if not isinstance(calls, (list, tuple)):
         raise DataError(f"tool_calls: expected a list, got {type(calls).__name__}")
@@ -135,13 +136,21 @@ def _message(value: Any) -> Message:
 
 def _refuse_misspelt(value: Mapping[str, Any]) -> None:
     for key in value:
+        if key in _KEYS:
+            continue
         if key in _OTHER_WORDS_FOR_WEIGHT:
             raise DataError(
-                f"field {key!r} is not read: write weight: 0 for a turn that is not to be learned"
+                f"field {key!r:.60} is not read: write weight: 0 for a turn that is not to be learned"
             )
-        near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.85)
-        if key not in _KEYS and near and near[0] not in value:
-            raise DataError(f"field {key!r} is unknown: did you mean {near[0]!r}?")
+        near = _nearest_key(str(key))
+        if near is not None and near not in value:
+            raise DataError(f"field {key!r:.60} is unknown: did you mean {near!r:.60}?")
+
+
+@functools.lru_cache(maxsize=1024)
+def _nearest_key(key: str) -> str | None:
+    near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.85)
+    return near[0] if near else None
 
 
 def _content(content: Any, *, may_be_absent: bool) -> str:
@@ -161,35 +170,44 @@ def _text_part(part: Any) -> str:
         return cast(str, part["text"])
     if isinstance(part, Mapping) and part.get("type") == "text":
         raise DataError(
-            f"content: a part of type 'text' needs a field 'text', got {', '.join(map(repr, part))}"
+            f"content: a part of type 'text' needs a field 'text', got {', '.join(map(repr, part)):.200}"
         )
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    raise DataError(f"content: a part of type {kind!r}; only parts of type 'text' can be rendered")
+    raise DataError(f"content: a part of type {kind!r:.60}; only parts of type 'text' can be rendered")
 
 
 def _weight(weight: Any) -> float | None:
     if weight is None:
         return None
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        raise DataError(f"weight: expected a number of at least 0, got {weight!r}")
-    return float(weight)
+        raise DataError(f"weight: expected a number of at least 0, got {weight!r:.60}")
+    try:
+        return float(weight)
+    except OverflowError:
+        raise DataError("weight: expected a number of at least 0, got one beyond all bounds") from None
 
 
 def _tool_call(value: Any) -> ToolCall:
-    function = value.get("function", value) if isinstance(value, Mapping) else None
+    function = (value.get("function") or value) if isinstance(value, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise DataError("tool_calls: each call needs a name and arguments")
-    arguments = function.get("arguments", {})
+    arguments = function.get("arguments")
+    arguments = {} if arguments is None else arguments
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
-                f"tool_calls: the arguments of {function['name']!r} are not JSON: {error}"
+                f"tool_calls: the arguments of {function['name']!r:.60} are not JSON: {error}"
             ) from None
     if not isinstance(arguments, Mapping):
-        raise DataError(f"tool_calls: the arguments of {function['name']!r} must be a JSON object")
-    return ToolCall(name=function["name"], arguments=arguments, id=value.get("id"))
+        raise DataError(f"tool_calls: the arguments of {function['name']!r:.60} must be a JSON object")
+    call_id = value.get("id")
+    if call_id is not None and not isinstance(call_id, str):
+        raise DataError(
+            f"tool_calls: the id of {function['name']!r:.60} must be a text, got {type(call_id).__name__}"
+        )
+    return ToolCall(name=function["name"], arguments=arguments, id=call_id)
 
 
 def _tool_call_dict(call: ToolCall) -> dict[str, Any]:

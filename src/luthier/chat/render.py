@@ -141,6 +141,11 @@ class Renderer:
             (self.end_of_turn_id,) if eos in (None, self.end_of_turn_id) else (self.end_of_turn_id, int(eos))
         )
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer itself, for what is no conversation: plain documents."""
+        return self._tokenizer
+
     @cached_property
     def template_hash(self) -> str:
         """Identity of the template and its arguments."""
@@ -208,6 +213,11 @@ class Renderer:
             # transformers picks the template called tool_use, if there is one, when tools are given.
             self._templates[has_tools] = self._tokenizer.get_chat_template(None, [{}] if has_tools else None)
         return self._templates[has_tools]
+
+    @property
+    def control_strings(self) -> tuple[str, ...]:
+        """The strings that are control tokens of this tokenizer and template."""
+        return tuple(self._controls.ids)
 
     @cached_property
     def _controls(self) -> ControlTokens:

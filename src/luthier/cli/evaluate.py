@@ -97,11 +97,12 @@ def ask(
     """Load a model and put every item to it, with a progress bar on stderr."""
     from rich.progress import Progress
 
+    from luthier.data.places import resolve_file
     from luthier.evaluation.answerer import ModelAnswerer
     from luthier.evaluation.runner import evaluate as run_evaluation
     from luthier.evaluation.task import load_items
 
-    loaded_items = load_items(items)
+    loaded_items = load_items(resolve_file(items, "test"))
     answerer = ModelAnswerer(load(ref, dtype=dtype), name=ref)
     with Progress(console=console(stderr=True), transient=True) as progress:
         bar = progress.add_task(ref, total=len(loaded_items))

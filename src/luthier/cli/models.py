@@ -44,7 +44,7 @@ def tokenizer(
 
     def texts() -> Iterator[str]:
         for path in config.data:
-            for row in read_rows(Path(path)):
+            for row in read_rows(path):
                 yield str(row.value.get("text", ""))
 
     with console(stderr=True).status("learning merges"):

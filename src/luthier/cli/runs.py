@@ -27,6 +27,7 @@ def runs(
                     "status": r.status.value,
                     "updated": r.updated,
                     "reason": r.reason,
+                    "datasets": list(r.datasets),
                 }
                 for r in found
             ]
@@ -36,8 +37,9 @@ def runs(
         console().print(f"no runs in {folder}; make one: luthier train --data FILE")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "status", "updated", "reason"):
+    for column in ("run", "status", "updated", "data", "reason"):
         table.add_column(column)
     for summary in found:
-        table.add_row(str(summary.folder), summary.status.value, summary.updated, summary.reason or "")
+        data = ", ".join(summary.datasets)
+        table.add_row(str(summary.folder), summary.status.value, summary.updated, data, summary.reason or "")
     console().print(table)

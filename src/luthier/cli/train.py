@@ -9,6 +9,7 @@ from luthier.cli.common import console, model_ref, quiet_libraries
 
 if TYPE_CHECKING:
     from luthier.config import Layer
+    from luthier.data.dataset import TokenDataset
     from luthier.registry.runs import Run
     from luthier.training.job import JobResult, Plan
 
@@ -21,8 +22,10 @@ def train(
             help="A recipe file, then values to override, like optim.learning_rate=1e-4.",
         ),
     ] = None,
-    data: Annotated[list[str] | None, typer.Option(help="Training rows (JSONL); may be repeated.")] = None,
-    valid: Annotated[str | None, typer.Option(help="Validation rows (JSONL).")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Training rows: a file, or dataset:NAME; may be repeated.")
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation rows: a file, or dataset:NAME.")] = None,
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="full, top_layers, lora, dora or rslora.")] = None,
@@ -36,6 +39,7 @@ def train(
 ) -> None:
     """Train a model. Every value is printed once, with where it came from."""
     from luthier.errors import ConfigError
+    from luthier.training.manifest import pin_versions
 
     quiet_libraries()
     options: dict[str, Any] = {"data": {}, "evaluation": {}}
@@ -55,6 +59,7 @@ def train(
         _resume(resume)
         return
     layers, stem = _layers(recipe_and_overrides or [], options)
+    layers = pin_versions(layers)
     plan = _plan(layers, stem)
     if dry_run:
         return
@@ -64,8 +69,10 @@ def train(
 
 def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
     from luthier.config import Layer, merge_layers, parse_overrides, read_layers
+    from luthier.data.places import is_dataset_place
     from luthier.errors import ConfigError
     from luthier.models.embedded import DEFAULT_MODEL
+    from luthier.registry.dataset_refs import parse_ref
     from luthier.training.recipe import user_layers
 
     recipes = [argument for argument in arguments if "=" not in argument]
@@ -79,7 +86,8 @@ def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer]
         raise ConfigError("nothing to train on: name a recipe with data.train, or give --data FILE")
     if not any("model" in layer.values for layer in layers):
         layers.insert(0, Layer("default", {"model": {"name": DEFAULT_MODEL}}))
-    stem = Path(recipes[0] if recipes else files[0]).name.split(".")[0]
+    first = parse_ref(files[0]).name if is_dataset_place(files[0]) else files[0]
+    stem = Path(recipes[0] if recipes else first).name.split(".")[0]
     return layers, stem
 
 
@@ -87,6 +95,7 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
     from rich.table import Table
 
     from luthier.training.job import describe, plan_job
+    from luthier.training.manifest import dataset_words
 
     screen = console()
     with screen.status("reading and rendering the data"):
@@ -97,16 +106,31 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
     for key, value, source in describe(plan):
         table.add_row(key, value, f"[dim]{source}[/dim]")
     screen.print(table)
+    screen.print(f"data: {dataset_words(plan.data_manifest)}")
     rows = plan.train_rows
     screen.print(
         f"{rows.num_rows} rows, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
         f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
     )
-    if rows.num_dropped or rows.num_truncated:
-        screen.print(
-            f"[yellow]too long: {rows.num_dropped} rows dropped, {rows.num_truncated} truncated[/yellow]"
-        )
+    for split, dataset in (("training", plan.train_rows), ("validation", plan.validation_rows)):
+        if dataset is not None and (said := _too_long(dataset)):
+            screen.print(f"[yellow]too long, {split}: {said}[/yellow]")
     return plan
+
+
+def _too_long(rows: "TokenDataset") -> str:
+    """What became of the rows over data.max_length, in words; empty where there were none."""
+    from luthier.data.checks.finding import rows_word
+
+    parts = []
+    if rows.num_dropped:
+        parts.append(f"{rows_word(rows.num_dropped)} dropped")
+    if rows.num_truncated:
+        cut = f"{rows.num_answers_cut:,} lost a part of the answer"
+        parts.append(f"{rows_word(rows.num_truncated)} truncated ({cut})")
+    if rows.num_slid:
+        parts.append(f"{rows_word(rows.num_slid)} cut into {rows.num_windows:,} windows")
+    return ", ".join(parts)
 
 
 def _create(plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool) -> "Run":

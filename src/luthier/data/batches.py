@@ -8,13 +8,14 @@ This file knows nothing of torch, models or losses.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
+from luthier.data.forest import Forest
 
 _LENGTH_MULTIPLE = 8  # micro-batches of few distinct shapes let the allocator reuse its blocks
 
@@ -39,6 +40,11 @@ class MicroBatch:
     @property
     def weight_sum(self) -> float:
         return float(self.weights_BT.sum(dtype=np.float64))
+
+    @property
+    def num_supervised(self) -> int:
+        """The tokens that count."""
+        return int(np.count_nonzero(self.weights_BT))
 
 
 def _padded(length: int) -> int:
@@ -86,6 +92,10 @@ def microbatches(
     return batches
 
 
+Batch = Forest | MicroBatch
+Cut = Callable[[TokenDataset, Sequence[int], int], Sequence[Batch]]
+
+
 @functools.lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, num_rows: int) -> NDArray[np.int64]:
     """Kept for the epoch in progress: shuffling a million rows anew at every step would be felt."""
@@ -98,13 +108,15 @@ def _epoch_order(seed: int, epoch: int, num_rows: int) -> NDArray[np.int64]:
 class BatchPlan:
     """Which rows each optimizer step takes, for any number of epochs.
 
-    The last step of an epoch takes the rows that are left, so every row is seen once an epoch.
+    The last step of an epoch takes the rows that are left, so every row is seen once an epoch. `cut` makes the
+    micro-batches of a step: `forests`, or `microbatches` (padded) for models that cannot take a forest.
     """
 
     dataset: TokenDataset
     batch_size: int
     tokens_per_microbatch: int
     seed: int
+    cut: Cut = microbatches
 
     @property
     def steps_per_epoch(self) -> int:
@@ -117,11 +129,6 @@ class BatchPlan:
         start = place * self.batch_size
         return [int(i) for i in order[start : start + self.batch_size]]
 
-    def step(self, step: int) -> list[MicroBatch]:
+    def step(self, step: int) -> Sequence[Batch]:
         """The micro-batches of optimizer step `step` (0-based)."""
-        return microbatches(self.dataset, self.rows_of_step(step), self.tokens_per_microbatch)
-
-
-def validation_batches(dataset: TokenDataset, tokens_per_microbatch: int) -> Iterator[MicroBatch]:
-    """All rows of the dataset once."""
-    yield from microbatches(dataset, range(dataset.num_rows), tokens_per_microbatch)
+        return self.cut(self.dataset, self.rows_of_step(step), self.tokens_per_microbatch)

@@ -8,17 +8,16 @@ the caller's and the counts come back in the dataset. This file knows nothing of
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer, Rendering
-from luthier.data.sources import Row
+from luthier.data.rows import Row
+from luthier.data.truncate import TooLong, shorten_row
 from luthier.errors import DataError, LuthierError
-
-TooLong = Literal["error", "drop", "truncate"]
 
 _ENCODE_AT_ONCE = 512  # documents handed to the tokenizer in one call: bounds the memory of tokenising
 
@@ -29,6 +28,9 @@ class TokenDataset:
 
     `places[i]` is the `file:line` that row i came from. A weight w at position t says how much the
     prediction of token t counts; the first token of a row is never predicted.
+
+    Of the rows that were too long: `num_dropped` were left out, `num_truncated` were cut, of which `num_answers_cut`
+    lost tokens to learn, and `num_slid` became `num_windows` rows.
     """
 
     token_ids: NDArray[np.int32]
@@ -37,6 +39,9 @@ class TokenDataset:
     places: Sequence[str]
     num_dropped: int = 0
     num_truncated: int = 0
+    num_answers_cut: int = 0
+    num_slid: int = 0
+    num_windows: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -60,6 +65,17 @@ class TokenDataset:
         """Tokens per row, shape (num_rows,)."""
         return np.diff(self.offsets)
 
+    @property
+    def too_long(self) -> dict[str, int]:
+        """What became of the rows that were too long, under stable names."""
+        return {
+            "dropped": self.num_dropped,
+            "truncated": self.num_truncated,
+            "answers_cut": self.num_answers_cut,
+            "slid": self.num_slid,
+            "windows": self.num_windows,
+        }
+
 
 class _Builder:
     """Collects rows into flat arrays."""
@@ -70,6 +86,9 @@ class _Builder:
         self.places: list[str] = []
         self.num_dropped = 0
         self.num_truncated = 0
+        self.num_answers_cut = 0
+        self.num_slid = 0
+        self.num_windows = 0
 
     def add(
         self, token_ids: Sequence[int], weights: "Sequence[float] | NDArray[np.float32]", place: str
@@ -92,6 +111,9 @@ class _Builder:
             self.places,
             self.num_dropped,
             self.num_truncated,
+            self.num_answers_cut,
+            self.num_slid,
+            self.num_windows,
         )
 
 
@@ -101,12 +123,13 @@ def chat_dataset(
     *,
     max_length: int,
     too_long: TooLong = "error",
+    overlap: int = 0,
 ) -> TokenDataset:
     """Render `(place, conversation)` pairs into rows of at most `max_length` tokens.
 
-    `too_long` says what happens to a longer row: `error` names it, `drop` leaves it out, `truncate` cuts
-    its end (and then the answer's end may be lost: the row is kept only if something is still supervised).
-    Raises DataError or TemplateError with the place of the row; a row that supervises nothing is an error.
+    `too_long` says what happens to a longer row: `error` names it, the others are the policies of
+    `luthier.data.truncate`; `overlap` is for `sliding`. A row, or a window, in which nothing is left to learn is left
+    out. Raises DataError or TemplateError with the place of the row; a row that supervises nothing is an error.
     """
     rows = _Builder()
     for place, conversation in conversations:
@@ -116,7 +139,16 @@ def chat_dataset(
         except LuthierError as error:
             raise type(error)(f"{place}: {error}") from error
         for rendering in renderings:
-            _add_rendering(rows, rendering, place, max_length, too_long)
+            if rendering.num_supervised == 0:
+                raise DataError(
+                    f"{place}: nothing to learn: no token of this row is supervised (all weights are 0)"
+                )
+            if len(rendering.token_ids) <= max_length:
+                rows.add(rendering.token_ids, rendering.weights, place)
+            else:
+                _add_shortened(
+                    rows, rendering, place, max_length, too_long, overlap, renderer.tokenizer.bos_token_id
+                )
     return rows.build()
 
 
@@ -130,24 +162,34 @@ def _refuse_empty_answer(place: str, conversation: Conversation) -> None:
             )
 
 
-def _add_rendering(
-    rows: _Builder, rendering: Rendering, place: str, max_length: int, too_long: TooLong
+def _add_shortened(
+    rows: _Builder,
+    rendering: Rendering,
+    place: str,
+    max_length: int,
+    too_long: TooLong,
+    overlap: int,
+    bos_id: int | None,
 ) -> None:
     token_ids, weights = rendering.token_ids, rendering.weights
-    if rendering.num_supervised == 0:
-        raise DataError(f"{place}: nothing to learn: no token of this row is supervised (all weights are 0)")
-    if len(token_ids) > max_length:
-        if too_long == "error":
-            raise DataError(
-                f"{place}: {len(token_ids)} tokens, but data.max_length is {max_length}: raise it, or set "
-                "data.too_long to drop (leave such rows out) or truncate (lose the end of the answer)"
-            )
-        token_ids, weights = token_ids[:max_length], weights[:max_length]
-        if too_long == "drop" or not any(weights):
-            rows.num_dropped += 1
-            return
+    if too_long == "error":
+        raise DataError(
+            f"{place}: {len(token_ids)} tokens, but data.max_length is {max_length}: raise it, or set data.too_long "
+            "to drop (leave such rows out), head, tail, middle (cut them, the answer too) or sliding (windows)"
+        )
+    pieces = shorten_row(token_ids, weights, max_length, too_long, overlap=overlap, bos_id=bos_id)
+    pieces = [piece for piece in pieces if piece.num_supervised]
+    if not pieces:
+        rows.num_dropped += 1
+    elif too_long == "sliding":
+        rows.num_slid += 1
+        rows.num_windows += len(pieces)
+    else:
         rows.num_truncated += 1
-    rows.add(token_ids, weights, place)
+        kept = sum(piece.num_supervised for piece in pieces)
+        rows.num_answers_cut += kept < sum(weight > 0 for weight in weights[1:])
+    for piece in pieces:
+        rows.add(piece.token_ids, piece.weights, place)
 
 
 def text_dataset(rows: Iterable[Row], tokenizer: Any, *, max_length: int) -> TokenDataset:

@@ -190,6 +190,8 @@ def pair_problems(row: Mapping[str, Any]) -> list[str]:
             problems.append(f"a {key} that is not a text or is empty")
         elif len(text.splitlines()) > 1 or text.splitlines()[0] != text:
             problems.append("line breaks")
+        elif text != text.strip():
+            problems.append("spaces at the ends of a line")
         elif not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
             problems.append("half surrogate pairs")
     return list(dict.fromkeys(problems))

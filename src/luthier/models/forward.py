@@ -54,6 +54,17 @@ class CausalParts:
         hidden: Tensor = self.backbone(input_ids=token_ids_BT, use_cache=False).last_hidden_state
         return hidden
 
+    def forest_states(self, token_ids_N: Tensor, depths_N: Tensor) -> Tensor:
+        """Final hidden states of a forest's nodes, shape (N, channels); inside `attention.forest_layout` only."""
+        # A mask of four dimensions is taken as it is, so that none of the size of the sequence squared is made;
+        # who sees whom follows from the layout.
+        unread = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=token_ids_N.device)
+        output = self.backbone(
+            input_ids=token_ids_N[None], position_ids=depths_N[None], attention_mask=unread, use_cache=False
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
     def head(self) -> Head:
         """The head with its present weights (they may be training, or be tied to the embeddings)."""
         weight = self.lm_head.weight
@@ -83,7 +94,7 @@ def causal_parts(model: Any) -> CausalParts:
     return parts
 
 
-def _one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+def one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Where trained layers are float32 above frozen bfloat16 ones, products need autocast, as in training."""
     dtypes = {p.dtype for p in model.parameters()}
     if len(dtypes) == 1:
@@ -99,7 +110,7 @@ def _prove(model: Any, parts: CausalParts) -> None:
         device = parts.head().weight_VC.device
         count = min(8, int(model.config.vocab_size))
         token_ids_BT = torch.arange(count, device=device)[None]
-        with _one_dtype(model, device):
+        with one_dtype(model, device):
             expected = model(input_ids=token_ids_BT, use_cache=False).logits[0]
             got = parts.head().logits(parts.hidden_states(token_ids_BT)[0])
         expected = expected.to(got.dtype)

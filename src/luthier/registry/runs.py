@@ -3,7 +3,7 @@
     recipe.yaml        what the user asked for
     resolved.json      every value that was used and where it came from (where the trainer gives it)
     environment.json   the machine and the versions
-    data.json          the data files: path, sha256, rows
+    data.json          the data files: path, sha256, rows, and the dataset version where they are one
     metrics.jsonl      one event per line, the sample answers of each evaluation among them
     checkpoints/       rolling checkpoints
     model/             the adapter or the weights that came out
@@ -65,6 +65,8 @@ class RunSummary:
     status: RunStatus
     updated: str
     reason: str | None
+    datasets: tuple[str, ...] = ()
+    """The dataset versions that it read, as `name@id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def list_runs(folder: Path) -> list[RunSummary]:
         if not is_run(path) or path.name.startswith("."):
             continue
         record = _status_or_broken(Run(path))
-        summaries.append(RunSummary(path.name, path, record.status, record.updated, record.reason))
+        datasets = _datasets(Run(path))
+        summaries.append(RunSummary(path.name, path, record.status, record.updated, record.reason, datasets))
     return summaries
 
 
@@ -291,6 +294,20 @@ def _status_or_broken(run: Run) -> StatusRecord:
         return run.status_record()
     except RunError as error:
         return StatusRecord(RunStatus.FAILED, "", str(error), None)
+
+
+def _datasets(run: Run) -> tuple[str, ...]:
+    """The versions that data.json names; none where it cannot be read: a list of runs does not fail on one."""
+    try:
+        entries = json.loads(run.data_path.read_bytes())
+    except (OSError, ValueError):
+        return ()
+    named = (
+        [entry.get("dataset") for entry in entries if isinstance(entry, dict)]
+        if isinstance(entries, list)
+        else []
+    )
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def _holder_lives(raw: Mapping[str, Any]) -> bool:

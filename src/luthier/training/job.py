@@ -6,10 +6,11 @@
 This file knows nothing of screens, tasks or exports: trackers and evaluators are handed in.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer
 from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
-from luthier.data.batches import BatchPlan, MicroBatch, validation_batches
+from luthier.data.batches import Batch, BatchPlan, Cut, microbatches
 from luthier.data.dataset import TokenDataset, chat_dataset, text_dataset
-from luthier.data.formats import to_conversation
-from luthier.data.sources import Row, read_rows
+from luthier.data.forest import forests
+from luthier.data.formats import FileFormat, recognise_file, to_conversation
+from luthier.data.places import resolve_place
+from luthier.data.rows import Row
+from luthier.data.sources import read_rows
 from luthier.data.split import hold_out
 from luthier.errors import ConfigError, DataError, LuthierError
-from luthier.hashing import hash_file
+from luthier.models.attention import use_forest_attention
 from luthier.models.embedded import EMBEDDED
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
@@ -43,12 +47,15 @@ from luthier.models.load import (
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.loop import Evaluator, Learner, LoopConfig, LoopResult, train
+from luthier.training.learner import Learner, takes_forests
+from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
+from luthier.training.manifest import data_manifest
 from luthier.training.objectives import OBJECTIVES, Objective
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
+    DataConfig,
     FullMethod,
     LoraMethod,
     ModelConfig,
@@ -143,7 +150,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         source,
         train_rows,
         validation_rows,
-        _manifest(recipe, train_rows, validation_rows),
+        data_manifest(recipe, train_rows, validation_rows),
         num_steps,
         device,
         compute_dtype,
@@ -172,20 +179,22 @@ def run_job(
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = _model_to_train(plan)
         learner = Learner(model, causal_parts(model), plan.device)
+        cut, notes = _packing(plan, learner)
         optimizers = build_optimizers(model.named_parameters(), recipe.optim)
         store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
         result = train(
             learner,
             OBJECTIVES[recipe.objective],
-            plan.batches,
+            replace(plan.batches, cut=cut),
             optimizers,
             build_schedule(recipe.optim, plan.num_steps),
             _loop_config(plan),
             store=store,
             tracker=tracker,
-            validation=_validation(plan),
+            validation=_validation(plan, cut),
             evaluators=evaluators(model) if evaluators else (),
             resume=resume,
+            notes=notes,
         )
         end = _end(result)
         if result.outcome != "interrupted":
@@ -267,9 +276,10 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
 def _rows(
     recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
 ) -> tuple[TokenDataset, TokenDataset | None]:
-    rows = [row for path in recipe.data.train for row in read_rows(Path(path))]
+    formats: dict[str, FileFormat] = {}
+    rows = [row for place in recipe.data.train for row in _read(place, "train", recipe.data, formats)]
     if recipe.data.validation is not None:
-        held_out = list(read_rows(Path(recipe.data.validation)))
+        held_out = _read(recipe.data.validation, "valid", recipe.data, formats)
     elif recipe.data.validation_share > 0:
         rows, held_out = hold_out(rows, recipe.data.validation_share)
     else:
@@ -279,9 +289,16 @@ def _rows(
         if objective.rows == "text":
             return text_dataset(some, tokenizer, max_length=recipe.data.max_length)
         pairs: Iterator[tuple[str, Conversation]] = (
-            (r.where, to_conversation(r.value, where=r.where)) for r in some
+            (r.where, to_conversation(r.value, where=r.where, format=formats[r.file].of(r.value)))
+            for r in some
         )
-        return chat_dataset(pairs, renderer, max_length=recipe.data.max_length, too_long=recipe.data.too_long)
+        return chat_dataset(
+            pairs,
+            renderer,
+            max_length=recipe.data.max_length,
+            too_long=recipe.data.too_long,
+            overlap=recipe.data.overlap_tokens,
+        )
 
     dataset = tokens(rows)
     if dataset.num_supervised == 0:
@@ -296,24 +313,21 @@ def _rows(
     return dataset, tokens(held_out) if held_out else None
 
 
-def _manifest(
-    recipe: Recipe, train_rows: TokenDataset, validation_rows: TokenDataset | None
-) -> list[dict[str, Any]]:
-    files = [("train", path) for path in recipe.data.train]
-    if recipe.data.validation is not None:
-        files.append(("validation", recipe.data.validation))
-    if recipe.evaluation.items is not None:
-        files.append(("evaluation items", recipe.evaluation.items))
-    counts = {"train": train_rows, "validation": validation_rows}
-    manifest = []
-    for role, path in files:
-        rows = sum(1 for _ in read_rows(Path(path)))
-        entry: dict[str, Any] = {"role": role, "path": path, "sha256": hash_file(Path(path)), "rows": rows}
-        if (dataset := counts.get(role)) is not None:
-            entry |= {"tokens": dataset.num_tokens, "supervised_tokens": dataset.num_supervised}
-            entry |= {"dropped": dataset.num_dropped, "truncated": dataset.num_truncated}
-        manifest.append(entry)
-    return manifest
+def _read(place: str, split: str, config: DataConfig, formats: dict[str, FileFormat]) -> list[Row]:
+    """The rows of a file (or of several: a folder, a dataset version), their fields renamed as the recipe says.
+
+    What each file was recognised as is noted in `formats`.
+    """
+    by_file: dict[str, list[Row]] = {}
+    for path in resolve_place(place, split):
+        for row in read_rows(path):
+            by_file.setdefault(row.file, []).append(row)
+    for file, rows in by_file.items():
+        values = (row.value for row in rows)
+        formats[file] = recognise_file(values, format=config.format, fields=config.fields)
+    return [
+        replace(row, value=formats[file].rename(row.value)) for file, rows in by_file.items() for row in rows
+    ]
 
 
 def _model_to_train(plan: Plan) -> Any:
@@ -356,11 +370,31 @@ def _loop_config(plan: Plan) -> LoopConfig:
     )
 
 
-def _validation(plan: Plan) -> Callable[[], Iterator[MicroBatch]] | None:
+def _packing(plan: Plan, learner: Learner) -> tuple[Cut, list[str]]:
+    """How a step's rows are laid together, and what is to be said about it."""
+    asked = plan.recipe.train.packing
+    if asked == "padding":
+        return microbatches, []
+    before = learner.model.config._attn_implementation
+    reason: str | None
+    try:
+        use_forest_attention(learner.model)
+        reason = takes_forests(learner)
+    except ValueError as error:  # the architecture has an attention of its own
+        reason = str(error).splitlines()[0]
+    if reason is None:
+        return forests, []
+    if asked == "forest":
+        raise ConfigError(f"train.packing is forest, but this model cannot take one: {reason}; use padding")
+    learner.model.set_attn_implementation(before)
+    return microbatches, [f"rows are padded: this model cannot take a forest ({reason})"]
+
+
+def _validation(plan: Plan, cut: Cut) -> Callable[[], Sequence[Batch]] | None:
     rows = plan.validation_rows
     if rows is None:
         return None
-    return lambda: validation_batches(rows, plan.recipe.train.tokens_per_microbatch)
+    return functools.cache(lambda: cut(rows, range(rows.num_rows), plan.recipe.train.tokens_per_microbatch))
 
 
 def _save_dtype(plan: Plan) -> torch.dtype:

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from luthier.data.batches import MicroBatch
+from luthier.data.batches import Batch
 from luthier.errors import TrainingError
-from luthier.models.forward import CausalParts
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.objectives import Objective, Outputs, Targets
+from luthier.training.learner import Learner
+from luthier.training.objectives import Objective
 from luthier.training.optim import Schedule, set_learning_rate
 from luthier.training.tracking import (
     Checkpoint,
@@ -41,7 +41,7 @@ class Batches(Protocol):
     @property
     def steps_per_epoch(self) -> int: ...
 
-    def step(self, step: int) -> list[MicroBatch]: ...
+    def step(self, step: int) -> Sequence[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,6 @@ class LoopResult:
     last_loss: float | None
 
 
-@dataclass(frozen=True)
-class Learner:
-    """The model in training: the module, its halves, and where it lives."""
-
-    model: nn.Module
-    parts: CausalParts
-    device: torch.device
-
-    def outputs(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
-        """Run the backbone on a micro-batch."""
-        hidden_BTC = self.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(self.device))
-        return Outputs(hidden_BTC, self.parts.head()), Targets(
-            torch.from_numpy(batch.targets_BT).to(self.device),
-            torch.from_numpy(batch.weights_BT).to(self.device),
-        )
-
-
 def train(
     learner: Learner,
     objective: Objective,
@@ -116,18 +99,19 @@ def train(
     *,
     store: CheckpointStore,
     tracker: Tracker,
-    validation: Callable[[], Iterator[MicroBatch]] | None = None,
+    validation: Callable[[], Sequence[Batch]] | None = None,
     evaluators: Sequence[Evaluator] = (),
     resume: bool = False,
+    notes: Sequence[str] = (),
 ) -> LoopResult:
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
-    With `resume`, continues from the newest whole checkpoint of `store`: the curve is the one of a run that
+    `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of `store`: the curve is the one of a run that
     was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
     and the rows are named), CheckpointError where a checkpoint cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
-    said: list[str] = []  # a tracker is told nothing before its start
+    said = list(notes)  # a tracker is told nothing before its start
     if resume and (restored := store.load_latest(model, optimizers, said.append)):
         done, progress = restored[0], Progress(**restored[1])
     tracker.start(config.num_steps, done)
@@ -184,7 +168,7 @@ def train(
             seconds = time.perf_counter() - started
             num_tokens = sum(batch.num_tokens for batch in step_batches)
             progress.tokens += num_tokens
-            progress.supervised_tokens += sum(int((batch.weights_BT != 0).sum()) for batch in step_batches)
+            progress.supervised_tokens += sum(batch.num_supervised for batch in step_batches)
             progress.seconds += seconds
             tracker.step(
                 Step(
@@ -218,7 +202,7 @@ def train(
 def _forward_backward(
     learner: Learner,
     objective: Objective,
-    step_batches: Sequence[MicroBatch],
+    step_batches: Sequence[Batch],
     parameters: Sequence[nn.Parameter],
     config: LoopConfig,
 ) -> tuple[float, float]:
@@ -226,10 +210,11 @@ def _forward_backward(
     weight_sum = sum(batch.weight_sum for batch in step_batches)
     loss = 0.0
     for batch in step_batches:
-        with precision(learner.device, config.compute_dtype):
-            outputs, targets = learner.outputs(batch)
-            part = objective.loss(outputs, targets).loss_sum / weight_sum
-        part.backward()  # type: ignore[no-untyped-call]
+        with learner.laid_out(batch):  # through the backward pass: checkpointed layers are computed again in it
+            with precision(learner.device, config.compute_dtype):
+                outputs, targets = learner.outputs(batch)
+                part = objective.loss(outputs, targets).loss_sum / weight_sum
+            part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     return loss, float(grad_norm)
@@ -237,14 +222,14 @@ def _forward_backward(
 
 @torch.no_grad()
 def mean_loss(
-    learner: Learner, objective: Objective, batches: Iterator[MicroBatch], config: LoopConfig
+    learner: Learner, objective: Objective, batches: Sequence[Batch], config: LoopConfig
 ) -> float:
     """The loss per unit of weight over all of `batches`, without dropout."""
     learner.model.eval()
     loss_sum = weight_sum = 0.0
     try:
         for batch in batches:
-            with precision(learner.device, config.compute_dtype):
+            with learner.laid_out(batch), precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
                 loss_sum += float(objective.loss(outputs, targets).loss_sum)
             weight_sum += batch.weight_sum
@@ -261,7 +246,7 @@ def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.Ab
 
 
 def _not_finite(
-    done: int, loss: float, grad_norm: float, step_batches: Sequence[MicroBatch]
+    done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]
 ) -> TrainingError:
     places = [place for batch in step_batches for place in batch.places_B]
     return TrainingError(

@@ -6,13 +6,13 @@ This file knows nothing of models or files: it shows the events of `tracking`.
 
 import time
 from collections.abc import Callable
-from unicodedata import category
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from luthier.page.html import printable
 from luthier.training.tracking import Checkpoint, End, Evaluation, Sample, Step, smooth
 
 _PLAIN_SECONDS = 10.0
@@ -150,11 +150,3 @@ def format_seconds(seconds: float) -> str:
 def one_line(text: str) -> str:
     """The text with every run of white space as one space."""
     return " ".join(text.split())
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """The text without control characters and lone surrogates, and without what the encoding cannot hold."""
-    shown = "".join(
-        char if char in "\n\t" or category(char) not in ("Cc", "Cs") else "\ufffd" for char in text
-    )
-    return shown.encode(encoding, "replace").decode(encoding)

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from luthier.config import Config, Layer, build, merge_layers
+from luthier.data.formats import FORMATS
+from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -78,13 +80,47 @@ MethodConfig = Annotated[FullMethod | TopLayersMethod | LoraMethod, Field(discri
 
 
 class DataConfig(Config):
-    """Which rows, and how long they may be (in tokens)."""
+    """Which rows, how they are written, and how long they may be (in tokens).
+
+    `format`: a name in `luthier.data.formats.FORMATS`, None = recognised file by file. `fields`: the files' own names
+    of fields -> the format's names. `overlap`: what windows share, in tokens or as a share of `max_length`.
+    """
 
     train: list[str] = Field(min_length=1)
     validation: str | None = None
     validation_share: Annotated[float, Field(ge=0.0, lt=1.0)]
+    format: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
     max_length: Annotated[int, Field(ge=2)]
-    too_long: Literal["error", "drop", "truncate"]
+    too_long: TooLong
+    overlap: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+
+    @property
+    def overlap_tokens(self) -> int:
+        """What neighbouring windows share, in tokens."""
+        return self.overlap if isinstance(self.overlap, int) else int(self.overlap * self.max_length)
+
+    @field_validator("too_long", mode="before")
+    @classmethod
+    def _new_name(cls, value: Any) -> Any:
+        if value == "truncate":
+            raise ValueError("truncate is called head now: it keeps the head of a row and cuts its end")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in FORMATS:
+            raise ValueError(f"expected one of {', '.join(FORMATS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> "DataConfig":
+        if self.overlap_tokens >= self.max_length:
+            raise ValueError(
+                f"an overlap of {self.overlap} leaves nothing new in a window of max_length {self.max_length}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_validation(self) -> "DataConfig":
@@ -116,6 +152,7 @@ class TrainConfig(Config):
     max_steps: Positive | None = None
     batch_size: Positive
     tokens_per_microbatch: Positive
+    packing: Literal["auto", "forest", "padding"]
     dtype: Literal["auto", "float32", "bfloat16", "float64"]
     device: str
     gradient_checkpointing: bool
@@ -167,7 +204,7 @@ _LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": "all-linear"}
 DEFAULTS: dict[str, Any] = {
     "objective": "sft",
     "method": {"name": "lora"},
-    "data": {"validation_share": 0.0, "max_length": 1024, "too_long": "error"},
+    "data": {"validation_share": 0.0, "max_length": 1024, "too_long": "error", "overlap": 0},
     "optim": {
         "name": "adamw",
         "schedule": "cosine",
@@ -184,6 +221,7 @@ DEFAULTS: dict[str, Any] = {
         "epochs": 3,
         "batch_size": 16,
         "tokens_per_microbatch": 4096,
+        "packing": "auto",
         "dtype": "auto",
         "device": "auto",
         "gradient_checkpointing": False,
@@ -289,6 +327,8 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
         "optim.momentum": (recipe.optim.name != "muon", "optim.name is not muon"),
         "optim.final_share": (recipe.optim.schedule == "constant", "the schedule is constant"),
         "data.too_long": (recipe.objective == "cpt", "cpt cuts documents into pieces of max_length"),
+        "data.overlap": (recipe.data.too_long != "sliding", "data.too_long is not sliding"),
+        "data.format": (recipe.objective == "cpt", "cpt reads the field text of any row"),
         "evaluation.max_items": (recipe.evaluation.items is None, "there are no evaluation.items"),
         "evaluation.max_new_tokens": (recipe.evaluation.items is None, "there are no evaluation.items"),
         "evaluation.num_samples": (recipe.evaluation.items is None, "there are no evaluation.items"),

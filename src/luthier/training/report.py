@@ -1,6 +1,6 @@
 """report.html: one run for a person, in one file that needs neither network nor script.
 
-`read_record` gathers what the run folder says, `write_report` lays it out; the curves stand in `charts`.
+`read_record` gathers what the run folder says, `write_report` lays it out; the page is made of `luthier.page`.
 Set the run's status word first: the report shows what the folder says when it is written.
 This file knows nothing of models: it reads recipe.yaml, resolved.json, metrics.jsonl, data.json,
 environment.json and status.json.
@@ -9,8 +9,6 @@ environment.json and status.json.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape as escape_html
-from importlib import resources
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,9 +17,10 @@ import yaml
 
 from luthier.errors import RunError
 from luthier.files import write_text_atomic
+from luthier.page import html
+from luthier.page.charts import Chart, Line, Point, draw
 from luthier.registry.runs import Run, RunStatus, StatusRecord, open_run
-from luthier.training.charts import Chart, Line, Point, draw
-from luthier.training.progress import format_bytes, format_seconds, printable
+from luthier.training.progress import format_bytes, format_seconds
 from luthier.training.tracking import smooth
 
 _NONE = "—"
@@ -126,9 +125,9 @@ def _points(events: Iterable[Mapping[str, Any]], key: str) -> list[Point]:
 
 
 def _page(record: Record) -> str:
-    css = resources.files("luthier.training").joinpath("report.css").read_text(encoding="utf-8")
     sections = [
         _header(record),
+        html.facts(_facts(record)),
         _curves(record),
         _evaluation_table(record),
         _samples(record),
@@ -137,33 +136,16 @@ def _page(record: Record) -> str:
         _environment_table(record),
         _notes(record),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f'<link rel="icon" href="data:,">\n<title>{_text(record.name)} · Luthier run</title>\n'
-        f"<style>\n{css}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n<footer>Written by Luthier from the files of this run's folder.</footer>\n"
-        "</main>\n</body>\n</html>\n"
-    )
+    title = f"{record.name} · Luthier run"
+    return html.render_frame(title, sections, "Written by Luthier from the files of this run's folder.")
 
 
 def _header(record: Record) -> str:
-    facts = "".join(
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)} <small>{_text(note)}</small></dd></div>"
-        for name, value, note in _facts(record)
-    )
     reason = record.status.reason or record.end.get("reason")
     said = f" Reason: {reason}." if reason else ""
     since = record.status.updated.replace("T", " ").replace("+00:00", " UTC")
     updated = f"Updated {since}." if since else ""
-    return (
-        f'<header><div class="title"><h1>{_text(record.name)}</h1>{_word(record.status.status)}</div>'
-        f'<p class="headline">{_text((updated + said).strip())}</p></header>\n'
-        f'<dl class="facts">{facts}</dl>'
-    )
+    return html.header(record.name, _word(record.status.status), (updated + said).strip())
 
 
 def _facts(record: Record) -> list[tuple[str, str, str]]:
@@ -292,9 +274,9 @@ def _evaluation_table(record: Record) -> str:
         )
         rows.append(f'<tr><th scope="row" class="number">{event["step"]:,}</th>{cells}</tr>')
     head = "".join(
-        f'<th scope="col" class="number">{_text(n)}</th>' for n in ("step", "validation loss", *names)
+        f'<th scope="col" class="number">{html.text(n)}</th>' for n in ("step", "validation loss", *names)
     )
-    return f"<h2>Evaluations</h2>{_table(f'<tr>{head}</tr>', ''.join(rows))}"
+    return f"<h2>Evaluations</h2>{html.table(f'<tr>{head}</tr>', ''.join(rows))}"
 
 
 def _samples(record: Record) -> str:
@@ -313,70 +295,59 @@ def _samples(record: Record) -> str:
     for (question, expected), answers in asked.items():
         rows = "".join(
             f'<tr><th scope="row" class="number">{step:,}</th>'
-            f'<td class="text">{_text(sample.get("answer", "")) or empty}</td>'
+            f'<td class="text">{html.text(sample.get("answer", "")) or empty}</td>'
             f"<td>{_word(str(sample.get('verdict', '')))}</td></tr>"
             for step, sample in answers
         )
-        caption = f'<strong class="text">{_text(question)}</strong><small>expected: {_text(expected)}</small>'
-        tables.append(_table(head, rows, caption))
+        caption = f'<strong class="text">{html.text(question)}</strong><small>expected: {html.text(expected)}</small>'
+        tables.append(html.table(head, rows, caption))
     return f"<h2>Sample answers</h2>{''.join(tables)}"
 
 
 def _settings_table(record: Record) -> str:
     rows = []
     for name, value in record.settings.items():
-        source = f'<td class="quiet">{_text(record.sources.get(name, ""))}</td>' if record.sources else ""
-        setting = f'<th scope="row"><code>{_text(name)}</code></th>'
+        source = f'<td class="quiet">{html.text(record.sources.get(name, ""))}</td>' if record.sources else ""
+        setting = f'<th scope="row"><code>{html.text(name)}</code></th>'
         rows.append(f"<tr>{setting}<td><code>{_value(value)}</code></td>{source}</tr>")
     origin = '<th scope="col">where it came from</th>' if record.sources else ""
     head = f'<tr><th scope="col">setting</th><th scope="col">value</th>{origin}</tr>'
-    return f"<h2>Configuration</h2>{_table(head, ''.join(rows))}" if rows else ""
+    return f"<h2>Configuration</h2>{html.table(head, ''.join(rows))}" if rows else ""
 
 
 def _data_table(record: Record) -> str:
     if not record.data:
         return ""
     columns = list(dict.fromkeys(key for entry in record.data for key in entry))
-    head = "".join(f'<th scope="col">{_text(column)}</th>' for column in columns)
+    head = "".join(f'<th scope="col">{html.text(column)}</th>' for column in columns)
     rows = "".join(
         "<tr>" + "".join(f"<td><code>{_value(entry.get(column))}</code></td>" for column in columns) + "</tr>"
         for entry in record.data
     )
-    return f"<h2>Data</h2>{_table(f'<tr>{head}</tr>', rows)}"
+    return f"<h2>Data</h2>{html.table(f'<tr>{head}</tr>', rows)}"
 
 
 def _environment_table(record: Record) -> str:
     def shown(name: str, value: Any) -> str:
-        return _text(format_bytes(value)) if name.endswith("_bytes") else _value(value)
+        return html.text(format_bytes(value)) if name.endswith("_bytes") else _value(value)
 
     rows = "".join(
-        f'<tr><th scope="row"><code>{_text(name)}</code></th><td><code>{shown(name, value)}</code></td></tr>'
+        f'<tr><th scope="row"><code>{html.text(name)}</code></th><td><code>{shown(name, value)}</code></td></tr>'
         for name, value in record.environment.items()
     )
     head = '<tr><th scope="col">what</th><th scope="col">value</th></tr>'
-    return f"<h2>Environment</h2>{_table(head, rows)}" if rows else ""
+    return f"<h2>Environment</h2>{html.table(head, rows)}" if rows else ""
 
 
 def _notes(record: Record) -> str:
-    items = "".join(f'<li class="text">{_text(message)}</li>' for message in record.messages)
+    items = "".join(f'<li class="text">{html.text(message)}</li>' for message in record.messages)
     return f"<h2>Messages</h2><ul>{items}</ul>" if items else ""
 
 
-def _table(head: str, rows: str, caption: str = "") -> str:
-    title = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="table"><table>{title}<thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-
-
 def _word(word: str | RunStatus) -> str:
-    look = "good" if word in _GOOD_WORDS else "bad" if word in _BAD_WORDS else ""
-    return f'<span class="word {look}">{_text(word)}</span>'
+    return html.pill(word, "good" if word in _GOOD_WORDS else "bad" if word in _BAD_WORDS else "wait")
 
 
 def _value(value: Any) -> str:
     """A setting as its recipe would write it."""
-    return _text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _text(text: object) -> str:
-    """Any text as HTML: nothing in it is markup, no control character, no lone surrogate."""
-    return escape_html(printable(str(text)))
+    return html.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

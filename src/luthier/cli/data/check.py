@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from luthier.chat.render import Renderer
     from luthier.data.checks import Report
 
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Training data: files, folders, globs, hub ids.")]
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Training data: files, folders, globs, hub ids.")
+]
 
 
 def check(
@@ -23,10 +25,13 @@ def check(
     valid: Annotated[list[str] | None, typer.Option(help="Validation rows or evaluation items.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="Test rows or evaluation items.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Whose tokenizer and template to measure lengths with: name, folder, hub id.")
+        str | None,
+        typer.Option(help="Whose tokenizer and template to measure lengths with: name, folder, hub id."),
     ] = None,
     max_length: Annotated[int, typer.Option(min=2, help="With --model: tokens that a row may have.")] = 2048,
-    batch_size: Annotated[int, typer.Option(min=1, help="With --model: rows a step, for what steps share.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="With --model: rows a step, for what steps share.")
+    ] = 16,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Evaluation files that training must not contain, or `luthier` for its own."),
@@ -36,12 +41,16 @@ def check(
     ] = None,
     task: Annotated[str | None, typer.Option(help="What the rows are for: style, task, domain.")] = None,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow-placeholder", help="A placeholder that is meant, such as '{{name}}'.")
+        list[str] | None,
+        typer.Option("--allow-placeholder", help="A placeholder that is meant, such as '{{name}}'."),
     ] = None,
     semantic: Annotated[
-        bool, typer.Option("--semantic", help="Also find rows that mean the same, by embeddings (extra: embed).")
+        bool,
+        typer.Option("--semantic", help="Also find rows that mean the same, by embeddings (extra: embed)."),
     ] = False,
-    format: Annotated[str | None, typer.Option(help="The rows' format, where it is not to be recognised.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
+    ] = None,
     fields: Annotated[
         list[str] | None, typer.Option(help="Names of fields: theirs=ours, such as prompt=question.")
     ] = None,
@@ -52,7 +61,8 @@ def check(
     html: Annotated[Path | None, typer.Option(help="Write the report as a page for the browser.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes for large files; default: one a core.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Processes for large files; default: one a core.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --html page.")] = False,
 ) -> None:
@@ -122,4 +132,3 @@ def _write_page(report: "Report", path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise DataError(f"{path} is already there; name another file, or replace it with --force")
     write_text_atomic(path, render_page(report))
-

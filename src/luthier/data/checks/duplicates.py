@@ -78,7 +78,8 @@ class ConflictingAnswers(Check):
                 totals.share(found.count, split),
                 found.rows,
                 shown=tuple(
-                    Shown(pair, "{0.asked} -> {0.answer} | {1.answer}") for pair in sorted(shown)[:MAX_EXAMPLES]
+                    Shown(pair, "{0.asked} -> {0.answer} | {1.answer}")
+                    for pair in sorted(shown)[:MAX_EXAMPLES]
                 ),
             )
 

@@ -18,10 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.checks.check import Check, Context, Totals
-from luthier.data.checks.finding import SPLITS, Finding, ReportedFinding, RowKey, SplitName
+from luthier.data.checks.finding import SPLITS, Finding, RowKey, SplitName
 from luthier.data.checks.habits import Habits, find_habits
 from luthier.data.checks.ledger import Ledger
-from luthier.data.checks.report import FileSummary, Report, count_distinct, name_rows, sort_findings
+from luthier.data.checks.report import (
+    FileSummary,
+    Report,
+    count_distinct,
+    name_rows,
+    name_worst,
+    rows_to_read,
+    sort_findings,
+)
 from luthier.data.checks.row import CheckedRow, check_row
 from luthier.data.formats import FileFormat, recognise_file
 from luthier.data.rows import Row, Unit, place_of
@@ -31,8 +39,8 @@ from luthier.errors import DataError
 Place = str | Path
 OnBytes = Callable[[int], None]
 
-_PIECE_BYTES = 16 << 20
-_WORTH_PROCESSES_BYTES = 32 << 20  # below this, starting processes costs more than it saves
+PIECE_BYTES = 16 << 20
+_PIECES_WORTH_PROCESSES = 2  # with less to read, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -95,18 +103,21 @@ def check_places(
     fields: Mapping[str, str] | None = None,
     repair_encoding: bool = False,
     workers: int = 1,
+    piece_bytes: int = PIECE_BYTES,
     on_bytes: OnBytes | None = None,
 ) -> Report:
     """Check the files of each split. `context` makes what the checks know from their scratch folder.
 
+    With `workers` over 1, files of lines are cut into pieces of about `piece_bytes`; neither changes the report.
+
     Raises DataError where a place names no file; a file that turns out unreadable is a finding.
     """
-    files = _find(places, kind, format, fields, repair_encoding)
+    files = find_checked_files(places, kind, format, fields, repair_encoding)
     with tempfile.TemporaryDirectory(prefix="luthier-check-") as folder:
         known = context(Path(folder))
-        known = replace(known, habits=_habits(files))
-        scan = _scan_all(files, known, check_classes, workers, on_bytes)
-        return _conclude(files, scan)
+        known = replace(known, habits=read_habits(files))
+        scan = _scan_all(files, known, check_classes, workers, piece_bytes, on_bytes)
+        return conclude(files, scan)
 
 
 def total_bytes(places: Iterable[Place]) -> int | None:
@@ -116,13 +127,14 @@ def total_bytes(places: Iterable[Place]) -> int | None:
     return sum(known) if len(known) == len(sizes) else None
 
 
-def _find(
+def find_checked_files(
     places: Mapping[SplitName, Sequence[Place]],
     kind: str | None,
     format: str | None,
     fields: Mapping[str, str] | None,
     repair_encoding: bool,
 ) -> list[CheckedFile]:
+    """The plan: every file of every split, recognised. Raises DataError where a place names no file."""
     files: list[CheckedFile] = []
     for split in SPLITS:
         for place in places.get(split, ()):
@@ -144,7 +156,7 @@ def _head(source: SourceFile) -> Iterator[Mapping[str, Any]]:
         return
 
 
-def _habits(files: Sequence[CheckedFile]) -> dict[SplitName, Habits]:
+def read_habits(files: Sequence[CheckedFile]) -> dict[SplitName, Habits]:
     """What many answers of a measuring split share: read before all else, so that training rows are held to it."""
     habits: dict[SplitName, Habits] = {}
     for split in SPLITS[1:]:
@@ -170,12 +182,13 @@ def _rows(piece: Piece, count: FileCount, on_bytes: OnBytes | None = None) -> It
         count.damage = str(error)
 
 
-def _scan(
+def scan_pieces(
     pieces: Iterable[Piece],
     context: Context,
     check_classes: Sequence[type[Check]],
     on_bytes: OnBytes | None = None,
 ) -> Scan:
+    """Fresh copies of the checks that have seen the rows of these pieces."""
     scan = Scan([one(context) for one in check_classes], Ledger(context.scratch), {})
     see = [check.see for check in scan.checks if type(check).see is not Check.see]
     for piece in pieces:
@@ -195,26 +208,28 @@ def _scan_all(
     context: Context,
     check_classes: Sequence[type[Check]],
     workers: int,
+    piece_bytes: int,
     on_bytes: OnBytes | None,
 ) -> Scan:
     size = sum(size_bytes(file.source) or 0 for file in files)
-    if workers == 1 or size < _WORTH_PROCESSES_BYTES:
-        return _scan([Piece(file) for file in files], context, check_classes, on_bytes)
+    if workers == 1 or size < _PIECES_WORTH_PROCESSES * piece_bytes:
+        return scan_pieces([Piece(file) for file in files], context, check_classes, on_bytes)
     whole: Scan | None = None
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for piece, scan in _in_order(pool, _pieces(files), context, check_classes, workers):
+        for piece, scan in _in_order(pool, cut_pieces(files, piece_bytes), context, check_classes, workers):
             if whole is None:
                 whole = scan
             else:
                 whole.merge(scan)
             if on_bytes is not None:
                 on_bytes(_size(piece))
-    return whole or _scan([], context, check_classes)
+    return whole or scan_pieces([], context, check_classes)
 
 
-def _pieces(files: Iterable[CheckedFile]) -> Iterator[Piece]:
+def cut_pieces(files: Iterable[CheckedFile], piece_bytes: int) -> Iterator[Piece]:
+    """Files of lines in pieces of about `piece_bytes`, others whole, in the order of the rows."""
     for file in files:
-        parts = shards(file.source, _PIECE_BYTES)
+        parts = shards(file.source, piece_bytes)
         yield from [Piece(file)] if parts is None else [Piece(file, part) for part in parts]
 
 
@@ -228,7 +243,7 @@ def _in_order(
     """Scans in the order of their pieces, with a few in work at a time: what is done early waits, and is few."""
     waiting: list[tuple[Piece, Future[Scan]]] = []
     for piece in pieces:
-        waiting.append((piece, pool.submit(_scan, [piece], context, check_classes)))
+        waiting.append((piece, pool.submit(scan_pieces, [piece], context, check_classes)))
         if len(waiting) > 2 * workers:
             first, future = waiting.pop(0)
             yield first, future.result()
@@ -242,7 +257,8 @@ def _size(piece: Piece) -> int:
     return size_bytes(piece.file.source) or 0
 
 
-def _conclude(files: Sequence[CheckedFile], scan: Scan) -> Report:
+def conclude(files: Sequence[CheckedFile], scan: Scan) -> Report:
+    """The report, when all scans are merged."""
     rows: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
     for file in files:
         rows[file.split] += scan.counts[file.index].rows
@@ -252,10 +268,17 @@ def _conclude(files: Sequence[CheckedFile], scan: Scan) -> Report:
     figures: dict[str, Any] = {}
     for check in scan.checks:
         figures |= check.figures(totals)
+    rows_told = _read_again(rows_to_read(found), files)
+
+    def place(key: RowKey) -> str:
+        return place_of(files[key.file].source.place, key.number, scan.counts[key.file].unit)
+
+    paths = {file.source.place for file in files}
     return Report(
-        tuple(_summaries(files, scan)),
-        sort_findings(_reported(found, files, scan.counts)),
-        figures,
+        files=tuple(_summaries(files, scan)),
+        findings=sort_findings(name_rows(found, place, rows_told, paths)),
+        worst=name_worst(found, place, rows_told, paths),
+        figures=figures,
     )
 
 
@@ -276,7 +299,9 @@ def _unreadable(files: Sequence[CheckedFile], counts: Mapping[int, FileCount]) -
 
 
 def _summaries(files: Sequence[CheckedFile], scan: Scan) -> Iterator[FileSummary]:
-    distinct = {column: count_distinct(scan.ledger, column, len(files)) for column in ("content", "prompt", "answer")}
+    distinct = {
+        column: count_distinct(scan.ledger, column, len(files)) for column in ("content", "prompt", "answer")
+    }
     for file in files:
         count = scan.counts[file.index]
         yield FileSummary(
@@ -292,24 +317,15 @@ def _summaries(files: Sequence[CheckedFile], scan: Scan) -> Iterator[FileSummary
         )
 
 
-def _reported(
-    found: Sequence[Finding], files: Sequence[CheckedFile], counts: Mapping[int, FileCount]
-) -> list[ReportedFinding]:
-    """Findings with names for their rows; the rows that examples are told from are read again, each file once."""
-
-    def place(key: RowKey) -> str:
-        return place_of(files[key.file].source.place, key.number, counts[key.file].unit)
-
-    def read(keys: Iterable[RowKey]) -> dict[RowKey, CheckedRow]:
-        wanted: dict[int, set[int]] = {}
-        for key in keys:
-            wanted.setdefault(key.file, set()).add(key.number)
-        rows = {}
-        for index, numbers in wanted.items():
-            file = files[index]
-            for number, row in read_at(file.source, numbers).items():
-                key = RowKey(index, number)
-                rows[key] = check_row(row, key, file.split, file.format)
-        return rows
-
-    return name_rows(found, place, read)
+def _read_again(keys: Iterable[RowKey], files: Sequence[CheckedFile]) -> dict[RowKey, CheckedRow]:
+    """The rows that examples are told from; each file is opened once."""
+    wanted: dict[int, set[int]] = {}
+    for key in keys:
+        wanted.setdefault(key.file, set()).add(key.number)
+    rows = {}
+    for index, numbers in wanted.items():
+        file = files[index]
+        for number, row in read_at(file.source, numbers).items():
+            key = RowKey(index, number)
+            rows[key] = check_row(row, key, file.split, file.format)
+    return rows

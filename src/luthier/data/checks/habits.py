@@ -156,7 +156,9 @@ class UnseenHabits(Check):
         for split in ("valid", "test"):
             told: list[Sequence[RowKey]] = []
             for kind, words in _WORDS.items():
-                least = max(_MIN_ROWS, (_STYLE_MIN_SHARE if kind == "style" else _MIN_SHARE) * self._answered[split])
+                least = max(
+                    _MIN_ROWS, (_STYLE_MIN_SHARE if kind == "style" else _MIN_SHARE) * self._answered[split]
+                )
                 best = self._best(kind, split, least)
                 if best is None:
                     continue

@@ -1,12 +1,13 @@
 """The identities of every row, on disk: what questions across rows are answered from.
 
-45 bytes a row in files of a scratch folder, written while rows are read. A question such as "which rows have the
-same content" reads the files partition by partition of the identity: rows with equal identities always meet, and no
-more than `MAX_RECORDS` of them (about 180 MB) are in memory at a time, however many there are. The same partitions,
-one a machine, are how a cluster would do it. Knows nothing of what the identities stand for.
+47 bytes a row in files of a scratch folder, written while rows are read. A question such as "which rows have the
+same content" scatters the records by the identity into parts and takes one part at a time: rows with equal
+identities always meet, and no more than about `MAX_RECORDS` of them (94 MB) are in memory, however many there are.
+The same parts, one a machine, are how a cluster would do it. Knows nothing of what the identities stand for.
 """
 
 import math
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from luthier.data.example import Kind
 Column = Literal["content", "prompt", "question", "answer"]
 Records = NDArray[np.void]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
+_SPLIT_NUMBERS = {split: number for number, split in enumerate(SPLITS)}
 
 RECORD = np.dtype(
     [
-        ("file", "<u2"),
+        ("file", "<u4"),
         ("number", "<u8"),
         ("split", "u1"),
         ("kind", "u1"),  # index in KINDS
@@ -36,8 +39,9 @@ RECORD = np.dtype(
         ("answer", "<u8"),
     ]
 )
-MAX_RECORDS = 4_000_000
+MAX_RECORDS = 2_000_000
 _BUFFERED = 16_384
+_CHUNK_RECORDS = 1_000_000
 _LABEL_MAX_WORDS = 3
 
 
@@ -52,10 +56,12 @@ class Ledger:
 
     def see(self, row: CheckedRow) -> None:
         """Note a row's identities."""
-        short = row.answer is not None and len(row.answer.split(maxsplit=_LABEL_MAX_WORDS)) <= _LABEL_MAX_WORDS
+        short = (
+            row.answer is not None and len(row.answer.split(maxsplit=_LABEL_MAX_WORDS)) <= _LABEL_MAX_WORDS
+        )
         kind = KINDS.index(row.example.kind) if row.example else 0
         ids = (row.content_id, row.prompt_id, row.question_id, row.answer_id)
-        self._buffer.append((row.key.file, row.key.number, SPLITS.index(row.split), kind, int(short), *ids))
+        self._buffer.append((row.key.file, row.key.number, _SPLIT_NUMBERS[row.split], kind, int(short), *ids))
         self.num_records += 1
         if len(self._buffer) >= _BUFFERED:
             self.finish()
@@ -92,20 +98,46 @@ class Ledger:
         Equal values never stand in two arrays. Each array holds about `max_records` (more where one value is
         that common).
         """
-        max_records = MAX_RECORDS if max_records is None else max_records
-        num_parts = max(1, math.ceil(self.num_records / max_records))
-        wanted = np.isin(np.arange(len(SPLITS)), [SPLITS.index(name) for name in splits])
-        for part in range(num_parts):
-            kept = []
-            for chunk in self.chunks(max(1, max_records // 4)):
-                values = chunk[column]
-                mine = (values != 0) & wanted[chunk["split"]]
-                if num_parts > 1:
-                    mine &= values % np.uint64(num_parts) == part
-                kept.append(chunk[mine])
-            records = np.concatenate(kept) if kept else np.empty(0, RECORD)
-            if len(records):
-                yield records[np.lexsort((records["number"], records["file"], records[column]))]
+        limit = MAX_RECORDS if max_records is None else max_records
+        num_parts = max(1, math.ceil(self.num_records / limit))
+        if num_parts == 1:
+            kept = [_chosen(chunk, column, splits) for chunk in self.chunks(_CHUNK_RECORDS)]
+            if sum(map(len, kept)):
+                yield sort_records(np.concatenate(kept), column)
+            return
+        with tempfile.TemporaryDirectory(prefix="parts-", dir=self._folder) as folder:
+            for path in self.scatter(column, num_parts, Path(folder), splits):
+                if path.exists():
+                    yield sort_records(np.fromfile(path, RECORD), column)
+
+    def scatter(
+        self, column: Column, num_parts: int, folder: Path, splits: Sequence[SplitName] = SPLITS
+    ) -> list[Path]:
+        """Write the records that have the column to one file for each remainder of its value by `num_parts`.
+
+        One reading, one writing, however many parts: what a cluster calls a shuffle. A part without records has no
+        file.
+        """
+        paths = [folder / f"part-{part}.bin" for part in range(num_parts)]
+        for chunk in self.chunks(_CHUNK_RECORDS):
+            records = _chosen(chunk, column, splits)
+            parts = (records[column] % np.uint64(num_parts)).astype(np.int64)
+            order = np.argsort(parts, kind="stable")
+            borders = np.searchsorted(parts[order], np.arange(num_parts + 1))
+            for part in np.unique(parts):
+                with paths[part].open("ab") as file:
+                    records[order[borders[part] : borders[part + 1]]].tofile(file)
+        return paths
+
+
+def _chosen(records: Records, column: Column, splits: Sequence[SplitName]) -> Records:
+    wanted = np.isin(np.arange(len(SPLITS)), [SPLITS.index(name) for name in splits])
+    return records[(records[column] != 0) & wanted[records["split"]]]
+
+
+def sort_records(records: Records, column: Column) -> Records:
+    """The records by the column, then in the order of the rows."""
+    return records[np.lexsort((records["number"], records["file"], records[column]))]
 
 
 def starts(values: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 Knows nothing of single checks and of how a report is shown.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from luthier.data.checks.finding import (
 from luthier.data.checks.ledger import Column, Ledger
 from luthier.data.checks.row import CheckedRow
 from luthier.data.checks.secrets import mask
+from luthier.data.checks.worst import WorstRow, find_worst
 
 Word = Literal["clean", "warnings", "errors"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -46,6 +48,13 @@ class FileSummary:
     read_as: str = ""
     recognised: str = ""
 
+    @property
+    def shape_words(self) -> str:
+        """`messages`; `messages 90, unknown 10` where rows differ."""
+        if len(self.shapes) == 1:
+            return next(iter(self.shapes))
+        return ", ".join(f"{shape} {count:,}" for shape, count in self.shapes.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Stable keys, JSON values."""
         return {
@@ -65,11 +74,13 @@ class FileSummary:
 class Report:
     """Everything the checks said. `word`: `errors` if any, else `warnings` if any, else `clean`.
 
+    worst: the rows that stand in the most findings.
     figures: numbers that are no finding, from the checks' `figures`: lengths, classes, languages, ...
     """
 
     files: tuple[FileSummary, ...]
     findings: tuple[ReportedFinding, ...]
+    worst: tuple[WorstRow, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def count(self, severity: Severity) -> int:
@@ -92,8 +103,18 @@ class Report:
             "word": self.word,
             "files": [file.to_dict() for file in self.files],
             "findings": [finding.to_dict() for finding in self.findings],
+            "worst_rows": [row.to_dict() for row in self.worst],
             "figures": dict(self.figures),
         }
+
+
+def verdict(report: Report) -> str:
+    """What the report says in one line: `2 errors, 1 note.`"""
+    if not report.findings:
+        return "Clean: no check has anything to say."
+    counts = [(severity, report.count(severity)) for severity in SEVERITIES if report.count(severity)]
+    said = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts)
+    return f"Clean, with {said}." if report.word == "clean" else f"{said}."
 
 
 def sort_findings(findings: Sequence[ReportedFinding]) -> tuple[ReportedFinding, ...]:
@@ -101,33 +122,67 @@ def sort_findings(findings: Sequence[ReportedFinding]) -> tuple[ReportedFinding,
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
+def rows_to_read(found: Sequence[Finding]) -> set[RowKey]:
+    """The rows that a report tells something of, beyond their place."""
+    return {key for finding in found for one in _shown(finding) for key in one.rows} | find_worst(
+        found
+    ).keys()
+
+
 def name_rows(
     found: Sequence[Finding],
     place: Callable[[RowKey], str],
-    read: Callable[[Iterable[RowKey]], Mapping[RowKey, CheckedRow]],
+    rows: Mapping[RowKey, CheckedRow],
+    paths: Collection[str] = (),
 ) -> list[ReportedFinding]:
-    """Give the rows of findings their places, and tell the examples that are told from rows. Secrets are masked."""
-    shown = [_shown(finding) for finding in found]
-    rows = read({key for some in shown for one in some for key in one.rows})
+    """Give the rows of findings their places, and tell the examples that are told from rows.
+
+    Secrets are masked; `paths`, the files' own names, are none, however much they look like one.
+    """
     reported = []
-    for finding, some in zip(found, shown, strict=True):
-        told = [one.words.format(*(rows[key] for key in one.rows)) for one in some if rows.keys() >= set(one.rows)]
+    for finding in found:
+        some = _shown(finding)
+        told = [
+            one.words.format(*(rows[key] for key in one.rows)) for one in some if rows.keys() >= set(one.rows)
+        ]
         examples = told if finding.examples is None else finding.examples
         reported.append(
             ReportedFinding(
                 name=finding.name,
                 severity=finding.severity,
                 split=finding.split,
-                message=mask(finding.message),
+                message=_masked(finding.message, paths),
                 count=finding.count,
                 share=finding.share,
                 rows=tuple(key.number for key in finding.rows),
                 places=tuple(place(key) for key in finding.rows),
-                examples=tuple(shorten(mask(example)) for example in distinct(examples)),
+                examples=tuple(shorten(_masked(example, paths)) for example in distinct(examples)),
                 advice=finding.advice,
             )
         )
     return reported
+
+
+def name_worst(
+    found: Sequence[Finding],
+    place: Callable[[RowKey], str],
+    rows: Mapping[RowKey, CheckedRow],
+    paths: Collection[str] = (),
+) -> tuple[WorstRow, ...]:
+    """The worst rows in words. Secrets are masked, `paths` are not."""
+    return tuple(
+        WorstRow(place(key), rows[key].split, shorten(_masked(rows[key].summary, paths)), names)
+        for key, names in find_worst(found).items()
+        if key in rows
+    )
+
+
+def _masked(text: str, paths: Collection[str]) -> str:
+    named = [path for path in paths if path in text]
+    if not named:
+        return mask(text)
+    parts = re.split("(" + "|".join(map(re.escape, sorted(named, key=len, reverse=True))) + ")", text)
+    return "".join(part if part in named else mask(part) for part in parts)
 
 
 def _shown(finding: Finding) -> list[Shown]:

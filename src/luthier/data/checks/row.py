@@ -6,10 +6,10 @@ false match are about 1 in 4,000). Zero stands for "there is none". Knows nothin
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from luthier.chat.messages import Conversation, Message, conversation_from_messages
 from luthier.data.checks.finding import MAX_EXAMPLE_CHARACTERS, RowKey, SplitName, shorten
@@ -20,6 +20,31 @@ from luthier.errors import DataError
 
 ITEM_KEYS = frozenset({"must", "must_not", "answer", "grader"})
 _ITEM_CONTENT = ("question", "messages", *sorted(ITEM_KEYS))
+
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """A property that is worked out when it is first asked for; `functools.cached_property` without its lock.
+
+    The lock costs more than most of what is worked out here, and a row is never in two threads.
+    """
+
+    def __init__(self, work_out: Callable[[Any], T]) -> None:
+        self._work_out = work_out
+        self._name = work_out.__name__
+        self.__doc__ = work_out.__doc__
+
+    @overload
+    def __get__(self, row: None, owner: type) -> "once[T]": ...
+    @overload
+    def __get__(self, row: object, owner: type) -> T: ...
+    def __get__(self, row: object | None, owner: type) -> "T | once[T]":
+        if row is None:
+            return self
+        value = row.__dict__[self._name] = self._work_out(row)
+        return value
 
 
 @dataclass
@@ -44,12 +69,12 @@ class CheckedRow:
     answer: str | None = None
     folder: str = ""
 
-    @cached_property
+    @once
     def messages(self) -> tuple[Message, ...]:
         """Every turn; of a preference, those of the chosen answer."""
         return self.example.messages if self.example else ()
 
-    @cached_property
+    @once
     def before(self) -> tuple[Message, ...]:
         """The turns before the last answer."""
         return self.example.before_answer if self.example else ()
@@ -81,7 +106,7 @@ class CheckedRow:
         turns = (*self.messages, *self.example.rejected)
         return [text for turn in turns for text in (turn.content, turn.reasoning) if text]
 
-    @cached_property
+    @once
     def content_id(self) -> int:
         """The whole row as a model would see it, without ids, tags and other fields."""
         example = self.example
@@ -103,14 +128,14 @@ class CheckedRow:
             parts += ["desirable", str(example.desirable)]
         return identity(*parts, *_rest(example))
 
-    @cached_property
+    @once
     def prompt_id(self) -> int:
         """Everything before the last answer, system turns and tools among it; 0 where nothing is answered."""
         if self.example is None or (self.answer is None and self.shape != "item"):
             return 0
         return identity(*_parts(self.before), *_rest(self.example))
 
-    @cached_property
+    @once
     def question_id(self) -> int:
         """What was asked, whatever the system prompt, the case and the spacing."""
         if self.example is None or (self.answer is None and self.shape != "item"):
@@ -118,7 +143,7 @@ class CheckedRow:
         asked = [t for m in self.before if m.role != "system" for t in (m.role, normalise(m.content))]
         return identity(*asked) if asked else 0
 
-    @cached_property
+    @once
     def answer_id(self) -> int:
         """The text of the answer."""
         return identity(self.answer) if self.answer else 0
@@ -131,12 +156,10 @@ def normalise(text: str) -> str:
 
 def identity(*parts: str) -> int:
     """64 bits that stand for the parts in their order; never 0."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        data = part.encode("utf-8", errors="surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))  # so that no two lists of parts run into each other
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "little") or 1
+    data = [part.encode("utf-8", "surrogatepass") for part in parts]
+    # The lengths stand before the parts, so that no two lists of parts run into each other.
+    data.insert(0, struct.pack(f"<{len(data) + 1}Q", len(data), *map(len, data)))
+    return int.from_bytes(hashlib.blake2b(b"".join(data), digest_size=8).digest(), "little") or 1
 
 
 def _parts(messages: Iterable[Message]) -> list[str]:

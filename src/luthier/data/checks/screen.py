@@ -6,7 +6,7 @@ Knows nothing of single checks.
 from typing import TYPE_CHECKING
 
 from luthier.data.checks.finding import ReportedFinding, Severity
-from luthier.data.checks.report import SEVERITIES, FileSummary, Report
+from luthier.data.checks.report import Report, verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,26 +46,16 @@ def _files_table(report: Report) -> "RenderableType":
         table.add_column(name, justify="right")
     for file in report.files[:_MAX_FILES_SHOWN]:
         counts = (file.num_rows, file.num_distinct_rows, file.num_distinct_prompts, file.num_distinct_answers)
-        table.add_row(file.split, Text(file.path), _shapes(file), *(f"{count:,}" for count in counts))
+        table.add_row(file.split, Text(file.path), file.shape_words, *(f"{count:,}" for count in counts))
     if len(report.files) > _MAX_FILES_SHOWN:
         table.add_row("", f"and {len(report.files) - _MAX_FILES_SHOWN} more files")
     return table
 
 
-def _shapes(file: FileSummary) -> str:
-    return ", ".join(
-        shape if len(file.shapes) == 1 else f"{shape} {count:,}" for shape, count in file.shapes.items()
-    )
-
-
 def _headline(report: Report) -> "Text":
     from rich.text import Text
 
-    if not report.findings:
-        return Text("Clean: no check has anything to say.", style="bold green")
-    counts = [(severity, report.count(severity)) for severity in SEVERITIES if report.count(severity)]
-    said = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts)
-    return Text(f"Clean, with {said}." if report.word == "clean" else f"{said}.", style="bold")
+    return Text(verdict(report), style="bold" if report.findings else "bold green")
 
 
 def _title(finding: ReportedFinding) -> "Text":

@@ -1,85 +1,117 @@
-"""Formats of conversations: messages, and the pairs of one question and one answer; and plain documents."""
+"""Conversations as `messages`, pairs of one question and one answer, and plain documents."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from luthier.chat.messages import Conversation, conversation_from_messages
+from luthier.chat.messages import Conversation
 from luthier.data.example import Example
-from luthier.data.formats.format import Format
+from luthier.data.formats.fields import has, list_field, optional_text, rest, text_field
+from luthier.data.formats.format import ANSWERED, Format, make_format
+from luthier.data.formats.losses import (
+    CALL_IDS,
+    CALLS,
+    IMAGES,
+    NAMES,
+    REASONING,
+    SYSTEM,
+    TOOLS,
+    WEIGHTS,
+    feature_losses,
+    pair_losses,
+    pair_of,
+)
+from luthier.data.formats.turns import chat, read_images, read_side, read_turns, turn_row
 from luthier.errors import DataError
 
-
-def has(*keys: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Does a row have all these fields?"""
-    wanted = frozenset(keys)
-    return lambda value: wanted <= value.keys()
+MESSAGES_FIELDS = frozenset({"messages", "tools", "images", "image"})
+MESSAGES_HOLD = frozenset({TOOLS, CALLS, CALL_IDS, REASONING, WEIGHTS, NAMES, IMAGES})
 
 
-def rest(value: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
-    """The fields that a format does not use."""
-    return {key: one for key, one in value.items() if key not in used}
+def read_messages(value: Mapping[str, Any]) -> Example:
+    """The fields messages, tools and images."""
+    conversation, in_parts = read_turns(value.get("messages"), list_field(value, "tools"))
+    images = read_images(value, in_parts, conversation.messages)
+    return Example("chat", conversation, images=images, extra=rest(value, MESSAGES_FIELDS))
 
 
-_MESSAGES = frozenset({"messages", "tools"})
+def write_messages(example: Example) -> dict[str, Any]:
+    """The fields messages, tools and images."""
+    if not example.messages:
+        raise DataError("there are no turns")
+    row: dict[str, Any] = {"messages": [turn_row(m) for m in example.messages]}
+    return row | tools_and_images(example)
 
 
-def _read_messages(value: Mapping[str, Any]) -> Example:
-    tools = value.get("tools") or ()
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools)
-        except json.JSONDecodeError as error:
-            raise DataError(f"field 'tools': expected a list or its JSON text: {error}") from None
-    if not isinstance(tools, list | tuple):
-        raise DataError(f"field 'tools': expected a list, got {type(tools).__name__}")
-    return Example("chat", conversation_from_messages(value["messages"], tools=tools), extra=rest(value, _MESSAGES))
-
-
-def _write_messages(example: Example) -> dict[str, Any]:
-    row: dict[str, Any] = {"messages": [m.to_dict() for m in example.conversation.messages]}
+def tools_and_images(example: Example) -> dict[str, Any]:
+    """The fields tools and images, where there are any."""
+    row: dict[str, Any] = {}
+    if example.conversation.tools:
+        row["tools"] = [dict(tool) for tool in example.conversation.tools]
+    if example.images:
+        row["images"] = list(example.images)
     return row
+
+
+def _loses_in_messages(example: Example) -> list[str]:
+    if not example.messages:
+        return ["a row without turns"]
+    return feature_losses(example, example.messages, MESSAGES_HOLD)
 
 
 def _pair(asked: str, answered: str) -> Format:
     used = frozenset({"system", asked, answered})
 
     def read(value: Mapping[str, Any]) -> Example:
-        turns = []
-        if value.get("system") is not None:
-            turns.append({"role": "system", "content": value["system"]})
-        for key, role in ((asked, "user"), (answered, "assistant")):
-            if not isinstance(value[key], str) or not value[key].strip():
-                raise DataError(f"field {key!r}: expected a text that is not empty, got {value[key]!r:.60}")
-            turns.append({"role": role, "content": value[key]})
-        return Example("chat", conversation_from_messages(turns), extra=rest(value, used))
+        before, after = read_side(value, asked, "user"), read_side(value, answered, "assistant")
+        system = chat(optional_text(value, "system")).messages
+        return Example("chat", Conversation((*system, *before, *after)), extra=rest(value, used))
 
     def write(example: Example) -> dict[str, Any]:
-        raise NotImplementedError
+        pair = pair_of(example.messages)
+        system = {} if pair.system is None else {"system": pair.system}
+        return {asked: pair.asked, answered: pair.answered, **system}
 
-    return Format(
-        f"{asked}/{answered}", f"fields {asked}, {answered}", used, has(asked, answered), read, write,
-        frozenset({"chat"}), lambda example: [],
+    return make_format(
+        f"{asked}/{answered}",
+        f"fields {asked}, {answered}",
+        fields=used,
+        named=has(asked, answered),
+        read=read,
+        write=write,
+        kinds=ANSWERED,
+        loses=lambda example: pair_losses(example, frozenset({SYSTEM})),
     )
 
 
 def _read_text(value: Mapping[str, Any]) -> Example:
-    text = value["text"]
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"field 'text': expected a text that is not empty, got {text!r:.60}")
-    return Example("text", Conversation(()), text=text, extra=rest(value, frozenset({"text"})))
+    return Example("text", text=text_field(value, "text"), extra=rest(value, {"text"}))
 
 
-CHAT_FORMATS = (
-    Format(
-        "messages", "field messages", _MESSAGES, has("messages"), _read_messages, _write_messages,
-        frozenset({"chat"}), lambda example: [],
-    ),
-    _pair("prompt", "completion"),
-    _pair("prompt", "response"),
-    _pair("question", "answer"),
-    Format(
-        "text", "field text", frozenset({"text"}), has("text"), _read_text, lambda example: {"text": example.text},
-        frozenset({"text"}), lambda example: [],
-    ),
+def _write_text(example: Example) -> dict[str, Any]:
+    if example.text is None or not example.text.strip():
+        raise DataError("there is no text")
+    return {"text": example.text}
+
+
+MESSAGES = make_format(
+    "messages",
+    "field messages",
+    fields=MESSAGES_FIELDS,
+    named=has("messages"),
+    read=read_messages,
+    write=write_messages,
+    kinds=ANSWERED,
+    loses=_loses_in_messages,
+)
+PAIRS = (_pair("prompt", "completion"), _pair("prompt", "response"), _pair("question", "answer"))
+INPUT_OUTPUT = _pair("input", "output")
+TEXT = make_format(
+    "text",
+    "field text",
+    fields=frozenset({"text"}),
+    named=has("text"),
+    read=_read_text,
+    write=_write_text,
+    kinds=frozenset({"text"}),
+    loses=lambda example: [],
 )

@@ -1,145 +1,116 @@
-"""Read rows from files, one at a time.
+"""Files in, rows out, one at a time, whatever the kind of file.
 
 Every row keeps its number, so that whatever is wrong with it later can be said with its place.
 This room knows nothing of what a row means.
 """
 
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, NoReturn
-
-import zstandard
 
 from luthier.data.rows import Row, UnreadableRow
+from luthier.data.sources.arrow import read_arrow
+from luthier.data.sources.conll import read_conll
+from luthier.data.sources.find import find_all, find_files
+from luthier.data.sources.hub import read_hub
+from luthier.data.sources.json_values import read_json_values
+from luthier.data.sources.jsonl import read_jsonl, read_jsonl_at
+from luthier.data.sources.kinds import KINDS
+from luthier.data.sources.lines import cut_lines
+from luthier.data.sources.pairs import read_pairs
+from luthier.data.sources.source import OnBytes, OtherEncoding, Shard, SourceFile
+from luthier.data.sources.streams import raw_size
+from luthier.data.sources.tables import read_table
 from luthier.errors import DataError
 
-_BOM = b"\xef\xbb\xbf"
+__all__ = [
+    "KINDS",
+    "OnBytes",
+    "Row",
+    "Shard",
+    "SourceFile",
+    "UnreadableRow",
+    "find_all",
+    "find_files",
+    "read_at",
+    "read_every_row",
+    "read_rows",
+    "shards",
+    "size_bytes",
+]
+
+_Reader = Callable[[SourceFile, Shard | None, OnBytes | None], Iterator[Row | UnreadableRow]]
+_READERS: dict[str, _Reader] = {
+    "jsonl": read_jsonl,
+    "json": read_json_values,
+    "csv": read_table,
+    "tsv": read_table,
+    "parquet": read_arrow,
+    "arrow": read_arrow,
+    "pairs": read_pairs,
+    "conll": read_conll,
+    "hub": read_hub,
+}
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of rows: its place as the user would name it, how it is read, and why so.
+def read_rows(place: str | Path, *, kind: str | None = None) -> Iterator[Row]:
+    """Every row of the files that a person named (see `find_files`).
 
-    kind: jsonl, json, csv, tsv, parquet, arrow, pairs, ...; compression: gz, zst or None.
+    Raises DataError at the first line that is no row, and where a file as a whole cannot be read.
     """
-
-    place: str
-    kind: str = "jsonl"
-    compression: str | None = None
-    how: str = "by its ending"
-    repair_encoding: bool = False
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A piece of a file of lines: bytes `start` to `end`, whose first line has the number `first_number`."""
-
-    start: int
-    end: int
-    first_number: int
+    for file in find_files(place, kind=kind):
+        for row in read_every_row(file):
+            if isinstance(row, UnreadableRow):
+                raise DataError(row.problem)
+            yield row
 
 
-def find_files(place: str | Path, *, kind: str | None = None, repair_encoding: bool = False) -> list[SourceFile]:
-    """The files that a person named: a file, a folder, a glob. Raises DataError where there is none."""
-    return [SourceFile(str(place), repair_encoding=repair_encoding)]
+def read_every_row(
+    file: SourceFile, shard: Shard | None = None, *, on_bytes: OnBytes | None = None
+) -> Iterator[Row | UnreadableRow]:
+    """Every row of a file (or of a piece of it), and everything in it that should be one and is not.
+
+    `on_bytes` is told, every 256 KiB or so, how many bytes were read since the last call; all of them add up to
+    `size_bytes`. Raises DataError where the file as a whole cannot be read: missing, damaged, empty.
+    """
+    rows = _READERS[file.kind](file, shard, on_bytes)
+    try:
+        first = next(rows, None)
+    except OtherEncoding as error:
+        problem = f"{file.place}:1: the file is {error} by the mark at its byte 0, not UTF-8; save the file as UTF-8"
+        first = UnreadableRow(file.place, 1, "not_utf8", problem)
+    if first is not None:
+        yield first
+        yield from rows
+    elif shard is None:
+        raise DataError(f"{file.place}: the file is empty; expected at least one row")
+
+
+def read_at(file: SourceFile, numbers: Collection[int]) -> dict[int, Row | UnreadableRow]:
+    """The rows with these numbers, as far as there are such. Reads up to the last; lines between are not parsed."""
+    if not numbers:
+        return {}
+    wanted, last = frozenset(numbers), max(numbers)
+    found: dict[int, Row | UnreadableRow] = {}
+    rows = read_jsonl_at(file, wanted, last) if file.kind == "jsonl" else read_every_row(file)
+    try:
+        for row in rows:
+            if row.number in wanted:
+                found.setdefault(row.number, row)
+            if row.number >= last:
+                break
+    except OtherEncoding:
+        return {row.number: row for row in read_every_row(file) if row.number in wanted}
+    return found
 
 
 def shards(file: SourceFile, max_bytes: int) -> list[Shard] | None:
-    """The pieces of a file that can be read apart; None where it has to be read in one go."""
-    return None
+    """The pieces of a file that can be read apart, in order, of about `max_bytes` each.
 
-
-def read_every_row(file: SourceFile, shard: Shard | None = None) -> Iterator[Row | UnreadableRow]:
-    """Every row of a file (or of a piece of it), and every line that is none.
-
-    Raises DataError where the file as a whole cannot be read: missing, damaged, empty.
+    None where it has to be read in one go: another kind than JSON lines, packed, no larger than one piece.
     """
-    return read_every_line(Path(file.place))
+    return cut_lines(file, max_bytes) if file.kind == "jsonl" else None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a `.jsonl` file (also `.jsonl.gz`, `.jsonl.zst`); blank lines are skipped.
-
-    Raises DataError: no such file, not UTF-8 (byte offset), broken JSON (line and column), a row that is
-    not an object, a JSON array, a damaged compressed file, a file without a single row.
-    """
-    for row in read_every_line(path):
-        if isinstance(row, UnreadableRow):
-            raise DataError(row.problem)
-        yield row
-
-
-def read_every_line(path: Path) -> Iterator[Row | UnreadableRow]:
-    """Like `read_rows`, but a line that cannot be read is yielded, not raised: a check reports them all.
-
-    Raises DataError where the file as a whole cannot be read.
-    """
-    found = False
-    offset = 0
-    for number, line in enumerate(_lines(path), start=1):
-        start, offset = offset, offset + len(line)
-        if not line.strip():
-            continue
-        if not found and line.removeprefix(_BOM).lstrip().startswith(b"["):
-            raise DataError(
-                f"{path}:{number}: the file begins with '[', as a JSON array does; expected JSON lines: one "
-                f"object a line. To convert it: jq -c '.[]' {path.name} > {path.stem}.jsonl"
-            )
-        found = True
-        yield _parse(path, number, line, start)
-    if not found:
-        raise DataError(f"{path}: the file is empty; expected one JSON object a line")
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with _open(path) as file:
-            yield from file
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
-        raise DataError(f"{path}: the compressed file is damaged or cut short: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the data file: {error.strerror or error}") from error
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.is_dir():
-        raise DataError(f"{path}: expected a file of JSON lines, got a folder; name the file inside it")
-    if not path.exists():
-        raise DataError(f"no such data file: {path}")
-    if path.suffix == ".zst":
-        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
-        return io.BufferedReader(reader)
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _parse(path: Path, number: int, line: bytes, line_offset: int) -> Row | UnreadableRow:
-    place = f"{path}:{number}"
-    bom = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
-    try:
-        text = line[bom:].rstrip(b"\r\n").decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = line_offset + bom + error.start
-        problem = f"{place}: not UTF-8 at byte {byte} of the file: {error.reason}; save the file as UTF-8"
-        return UnreadableRow(str(path), number, "not_utf8", problem)
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        problem = f"{place}:{error.pos + 1}: broken JSON: {error.msg}; expected one JSON object a line"
-        return UnreadableRow(str(path), number, "broken_json", problem)
-    except (RecursionError, ValueError) as error:
-        return UnreadableRow(str(path), number, "broken_json", f"{place}: this JSON cannot be read: {error}")
-    if not isinstance(value, dict):
-        problem = f"{place}: expected a JSON object, got {type(value).__name__}"
-        return UnreadableRow(str(path), number, "not_an_object", problem)
-    return Row(str(path), number, value)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value; write null or leave the field out")
+def size_bytes(file: SourceFile) -> int | None:
+    """The size of the file as it lies on the disk; None where it is not known (a set of the hub)."""
+    return None if file.kind == "hub" else raw_size(file.place)

@@ -17,18 +17,21 @@ from luthier.training.objectives.cross_entropy import weighted_cross_entropy
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the backbone gave for a micro-batch. hidden_BTC: final hidden states; head: makes logits."""
+    """What the backbone gave for a micro-batch: the final hidden states that the M targets are predicted from.
 
-    hidden_BTC: Tensor
+    hidden_MC: shape (M, channels); head: makes logits of them.
+    """
+
+    hidden_MC: Tensor
     head: Head
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a micro-batch asks for. targets_BT: ids to predict; weights_BT: how much each counts."""
+    """What a micro-batch asks for. targets_M: ids to predict; weights_M: how much each counts, never 0."""
 
-    targets_BT: Tensor
-    weights_BT: Tensor
+    targets_M: Tensor
+    weights_M: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Objective:
 
 def _cross_entropy(outputs: Outputs, targets: Targets) -> LossSums:
     return LossSums(
-        weighted_cross_entropy(outputs.hidden_BTC, outputs.head, targets.targets_BT, targets.weights_BT)
+        weighted_cross_entropy(outputs.hidden_MC, outputs.head, targets.targets_M, targets.weights_M)
     )
 
 

@@ -90,19 +90,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         )
 
 
-def weighted_cross_entropy(hidden_BTC: Tensor, head: Head, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:
-    """The sum of weighted token losses over all positions whose weight is not zero: a scalar in
-    float32, or float64 where the hidden states are.
+def weighted_cross_entropy(hidden_MC: Tensor, head: Head, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    """The sum of weighted token losses: a scalar in float32, or float64 where the hidden states are.
 
-    hidden_BTC: hidden states; targets_BT: int64 id that each position predicts; weights_BT: float.
+    hidden_MC: hidden states, targets_M: int64 id that each predicts, weights_M: float. Any common shape before C.
     """
-    chosen = weights_BT != 0
+    chosen = weights_M != 0
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_BTC[chosen],
+        hidden_MC[chosen],
         head.weight_VC,
         head.bias_V,
-        targets_BT[chosen],
-        weights_BT[chosen],
+        targets_M[chosen],
+        weights_M[chosen],
         head.scale,
         head.softcap,
     )

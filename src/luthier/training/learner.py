@@ -1,0 +1,118 @@
+"""The model in training: a batch goes in, hidden states where something is predicted come out.
+
+Two kinds of batches, the same answer: a forest (shared tokens once) where the model's attention can be laid out so,
+padded rows where it cannot. `takes_forests` finds out, on the very model. Knows nothing of losses, steps or files.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from luthier.data.batches import Batch, MicroBatch, pad_rows
+from luthier.data.dataset import TokenDataset
+from luthier.data.forest import Forest, plant, sort_rows
+from luthier.errors import LuthierError
+from luthier.models.attention import Layout, forest_layout, lay_out
+from luthier.models.forward import CausalParts, one_dtype
+from luthier.training.objectives import Outputs, Targets
+
+@dataclass(frozen=True)
+class Learner:
+    """The model in training: the module, its halves, and where it lives."""
+
+    model: nn.Module
+    parts: CausalParts
+    device: torch.device
+
+    @contextlib.contextmanager
+    def laid_out(self, batch: Batch) -> Iterator[None]:
+        """Inside, the model reads a sequence as this batch lays it out."""
+        with forest_layout(None if isinstance(batch, MicroBatch) else self._layout(batch)):
+            yield
+
+    def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
+        """Run the backbone, inside `laid_out`."""
+        return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+
+    def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
+        hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
+        chosen = self._tensor(batch.weights_BT != 0)
+        targets = Targets(
+            self._tensor(batch.targets_BT)[chosen], self._tensor(batch.weights_BT)[chosen]
+        )
+        return Outputs(hidden_BTC[chosen], self.parts.head()), targets
+
+    def _forest(self, forest: Forest) -> tuple[Outputs, Targets]:
+        hidden_NC = self.parts.forest_states(
+            self._tensor(forest.token_ids_N), self._tensor(forest.depths_N)
+        )
+        chosen = np.flatnonzero(forest.weights_N)
+        targets = Targets(
+            self._tensor(forest.token_ids_N[chosen]), self._tensor(forest.weights_N[chosen])
+        )
+        sources_M = self._tensor(forest.parents_N[chosen])  # a node is predicted from its parent
+        return Outputs(hidden_NC[sources_M], self.parts.head()), targets
+
+    def _layout(self, forest: Forest) -> Layout:
+        segments = forest.segments
+        return lay_out(
+            segments.starts_S.tolist(),
+            segments.ends_S.tolist(),
+            segments.parents_S.tolist(),
+            self._tensor(forest.depths_N),
+        )
+
+    def _tensor(self, array: "np.ndarray[Any, Any]") -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+
+@torch.no_grad()
+def takes_forests(learner: Learner) -> str | None:
+    """None where a forest gives what the rows alone give, on this very model; else why it cannot be used.
+
+    Three rows of a few tokens, two of which share a beginning, are run both ways. So an architecture whose layers do
+    not take their attention from transformers' interface, or carry state from token to token, is found out.
+    """
+    rows = _probe_rows(int(learner.model.config.vocab_size))  # type: ignore[union-attr, arg-type]
+    training = learner.model.training
+    learner.model.eval()
+    try:
+        with one_dtype(learner.model, learner.device):
+            together = _states(learner, plant(rows, sort_rows(rows, range(rows.num_rows))))
+            alone = {i: _states(learner, pad_rows(rows, [i]))[i] for i in range(rows.num_rows)}
+    except (LuthierError, RuntimeError, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        learner.model.train(training)
+    # Other shapes sum in another order, layer after layer: a few roundings of the coarsest dtype, never more.
+    coarsest = max(torch.finfo(p.dtype).eps for p in learner.model.parameters())
+    worst = max(float((together[i] - alone[i]).norm() / alone[i].norm()) for i in alone)
+    if worst <= 32 * coarsest:
+        return None
+    return f"its hidden states differ by {worst:.2g} of their size"
+
+
+def _probe_rows(vocab_size: int) -> TokenDataset:
+    ids = np.random.default_rng(0).integers(0, vocab_size, 24, dtype=np.int32)
+    rows = [ids[:14], np.concatenate([ids[:9], ids[14:20]]), ids[20:]]
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    flat = np.concatenate(rows)
+    return TokenDataset(flat, np.ones(len(flat), np.float32), offsets, ["", "", ""])
+
+
+def _states(learner: Learner, batch: Batch) -> dict[int, Tensor]:
+    """The hidden states of each row, by its index, each of shape (tokens, channels)."""
+    if isinstance(batch, MicroBatch):
+        hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
+        return {int(batch.row_indices_B[0]): hidden[0, : batch.num_tokens].float()}
+    with learner.laid_out(batch):
+        hidden = learner.parts.forest_states(
+            torch.from_numpy(batch.token_ids_N).to(learner.device),
+            torch.from_numpy(batch.depths_N).to(learner.device),
+        )
+    return {int(i): hidden[torch.from_numpy(batch.nodes_of_row(b))].float() for b, i in enumerate(batch.row_indices_B)}
