@@ -118,7 +118,8 @@ def found_by(tool: str, output: bytes) -> dict[str, int]:
         "unfilled_placeholders": "placeholders",
         "broken_json": "broken_lines",
     }
-    found = {"rows": value["files"][0]["rows"]}
+    found = {"rows": value["files"][0]["rows"], "valid_rows": value["files"][-1]["rows"]}
+    found |= dict.fromkeys(names.values(), 0)
     for finding in value["findings"]:
         if finding["name"] in names and (
             finding["split"] == "train" or finding["name"] == "valid_rows_in_train"

@@ -83,26 +83,25 @@ def fuzz(
 
 
 def _check(path: Path, *, repair: bool, beside: bool) -> str:
-    """`clean`, `findings` or `refused`; raises AssertionError where a refusal does not say what it must."""
+    """`whole`, `rows refused` or `file refused`; raises AssertionError where a refusal does not say what it must."""
     try:
-        names: set[str] = set()
+        defects: set[str] = set()
         report = check_files([path], valid=[path] if beside else None, repair_encoding=repair)
         for file in find_files(path, repair_encoding=repair):
             for row in read_every_row(file):
                 if isinstance(row, UnreadableRow):
-                    names.add(row.defect)
+                    defects.add(row.defect)
                     reason = row.problem.removeprefix(str(path))
                     assert reason != row.problem and str(row.number) in reason and len(reason) > 15, (
                         row.problem
                     )
     except DataError as error:
         assert path.name in str(error) and len(str(error)) > len(str(path)) + 10, str(error)
-        return "refused"
+        return "file refused"
     json.dumps(report.to_dict(), allow_nan=False).encode()
-    names |= {finding.name for finding in report.findings}
-    if "unreadable_file" in names:
-        return "refused"
-    return "findings" if names else "clean"
+    if any(finding.name == "unreadable_file" for finding in report.findings):
+        return "file refused"
+    return "rows refused" if defects else "whole"
 
 
 def _write(rng: random.Random, folder: Path, index: int, large: bool) -> tuple[Path, str]:
@@ -386,7 +385,7 @@ _MUTATIONS = (
 def told(outcome: Outcome) -> Iterator[str]:
     """The figures, a line each."""
     yield f"{sum(outcome.counts.values()):,} files"
-    for word in ("clean", "findings", "refused", "crashed"):
+    for word in ("whole", "rows refused", "file refused", "crashed"):
         yield f"  {word}: {outcome.counts[word]:,}"
     yield f"  slowest: {outcome.slowest[0]:.1f} s of one core, {outcome.slowest[1]}"
     yield from (f"  FAILED {failure}" for failure in outcome.failures)

@@ -112,6 +112,8 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
         f"{rows.num_rows} rows, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
         f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
     )
+    if rows.num_documents:
+        screen.print(f"{rows.num_documents} of these rows are pieces of documents, learnt whole")
     for split, dataset in (("training", plan.train_rows), ("validation", plan.validation_rows)):
         if dataset is not None and (said := _too_long(dataset)):
             screen.print(f"[yellow]too long, {split}: {said}[/yellow]")

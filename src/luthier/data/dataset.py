@@ -6,7 +6,7 @@ the caller's and the counts come back in the dataset. This file knows nothing of
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -30,7 +30,8 @@ class TokenDataset:
     prediction of token t counts; the first token of a row is never predicted.
 
     Of the rows that were too long: `num_dropped` were left out, `num_truncated` were cut, of which `num_answers_cut`
-    lost tokens to learn, and `num_slid` became `num_windows` rows.
+    lost tokens to learn, and `num_slid` became `num_windows` rows. `num_documents` rows are pieces of documents that
+    stand among chat rows.
     """
 
     token_ids: NDArray[np.int32]
@@ -42,6 +43,7 @@ class TokenDataset:
     num_answers_cut: int = 0
     num_slid: int = 0
     num_windows: int = 0
+    num_documents: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -224,3 +226,15 @@ def _pieces(ids: Sequence[int], max_length: int) -> Iterator[Sequence[int]]:
     stride = max_length - 1
     for start in range(0, max(len(ids) - 1, 1), stride):
         yield ids[start : start + max_length]
+
+
+def join_datasets(chat: TokenDataset, documents: TokenDataset) -> TokenDataset:
+    """Chat rows and pieces of documents as one dataset; `num_documents` counts the pieces."""
+    return replace(
+        chat,
+        token_ids=np.concatenate([chat.token_ids, documents.token_ids]),
+        weights=np.concatenate([chat.weights, documents.weights]),
+        offsets=np.concatenate([chat.offsets, chat.num_tokens + documents.offsets[1:]]),
+        places=[*chat.places, *documents.places],
+        num_documents=documents.num_rows,
+    )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
+from luthier.data.sharing import common_prefix
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,6 @@ def _segments(parents_N: NDArray[np.int64]) -> Segments:
     )
 
 
-def shared_prefix(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
-    """How many tokens two rows begin with in common."""
-    length = min(len(first), len(second))
-    differ = np.flatnonzero(first[:length] != second[:length])
-    return int(differ[0]) if len(differ) else length
-
-
 def sort_rows(dataset: TokenDataset, indices: Sequence[int]) -> list[int]:
     """The rows in the order of their tokens, so that rows with a common prefix stand together."""
     # Big-endian bytes compare as the ids do.
@@ -115,7 +109,7 @@ def plant(dataset: TokenDataset, ordered: Sequence[int]) -> Forest:
     previous_ids, path = np.empty(0, np.int32), np.empty(0, np.int64)
     for index in ordered:
         row_ids, _ = dataset.row(index)
-        shared = shared_prefix(previous_ids, row_ids)
+        shared = common_prefix(previous_ids, row_ids)
         new = np.arange(num_nodes, num_nodes + len(row_ids) - shared)
         num_nodes += len(new)
         path = np.concatenate([path[:shared], new])
@@ -153,7 +147,7 @@ def forests(dataset: TokenDataset, indices: Sequence[int], nodes_per_microbatch:
     previous = np.empty(0, np.int32)
     for index in sort_rows(dataset, indices):
         row_ids, _ = dataset.row(index)
-        new = len(row_ids) - shared_prefix(previous, row_ids)
+        new = len(row_ids) - common_prefix(previous, row_ids)
         if not groups or size + new > nodes_per_microbatch:
             groups.append([])
             size, new = 0, len(row_ids)

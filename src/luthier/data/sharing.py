@@ -27,11 +27,12 @@ def count_nodes(rows: Iterable[NDArray[np.int32]]) -> int:
     """
     # Big-endian bytes sort as the numbers do, and token ids are not negative.
     ordered = sorted(rows, key=lambda row: row.astype(">u4").tobytes())
-    shared = sum(_common_prefix(first, second) for first, second in pairwise(ordered))
+    shared = sum(common_prefix(first, second) for first, second in pairwise(ordered))
     return sum(map(len, ordered)) - shared
 
 
-def _common_prefix(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
+def common_prefix(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
+    """How many tokens two rows begin with in common."""
     size = min(len(first), len(second))
     differ = first[:size] != second[:size]
     return int(differ.argmax()) if differ.any() else size

@@ -224,18 +224,10 @@ def _manifest(
     """What was divided, how, and what came of it: stable keys, the same bytes for the same rows."""
     leaders, sizes = np.unique(groups.first, return_counts=True)
     labels = list(seen.labels)
-    told: dict[SplitName, Any] = {}
-    for name, path in paths.items():
-        mine = sides == SPLITS.index(name)
-        counted = np.bincount(strata[mine], minlength=len(labels)) if labels else ()
-        told[name] = {
-            "file": path.name,
-            "rows": int(mine.sum()),
-            "share": round(float(mine.mean()), 6),
-            "groups": int((sides[leaders] == SPLITS.index(name)).sum()),
-            "hash": hash_file(path),
-            "labels": {label: int(count) for label, count in zip(labels, counted, strict=True)},
-        }
+    told = {
+        name: _side(path, sides == SPLITS.index(name), sides[leaders] == SPLITS.index(name), strata, labels)
+        for name, path in paths.items()
+    }
     return {
         "rows": len(sides),
         "groups": len(leaders),
@@ -255,6 +247,25 @@ def _manifest(
         ],
         "splits": told,
         "notes": list(_notes(told, sizes, division.shares, labels)),
+    }
+
+
+def _side(
+    path: Path,
+    rows: NDArray[np.bool_],
+    groups: NDArray[np.bool_],
+    strata: NDArray[np.int32],
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """What one side came to: which rows and which groups are its own, by mask."""
+    counted = np.bincount(strata[rows], minlength=len(labels)) if labels else ()
+    return {
+        "file": path.name,
+        "rows": int(rows.sum()),
+        "share": round(float(rows.mean()), 6),
+        "groups": int(groups.sum()),
+        "hash": hash_file(path),
+        "labels": {label: int(count) for label, count in zip(labels, counted, strict=True)},
     }
 
 

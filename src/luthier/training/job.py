@@ -16,18 +16,12 @@ from typing import Any
 
 import torch
 
-from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer
 from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut, microbatches
-from luthier.data.dataset import TokenDataset, chat_dataset, text_dataset
+from luthier.data.dataset import TokenDataset
 from luthier.data.forest import forests
-from luthier.data.formats import FileFormat, recognise_file, to_conversation
-from luthier.data.places import resolve_place
-from luthier.data.rows import Row
-from luthier.data.sources import read_rows
-from luthier.data.split import hold_out
 from luthier.errors import ConfigError, DataError, LuthierError
 from luthier.models.attention import use_forest_attention
 from luthier.models.embedded import EMBEDDED
@@ -55,7 +49,6 @@ from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
-    DataConfig,
     FullMethod,
     LoraMethod,
     ModelConfig,
@@ -65,6 +58,7 @@ from luthier.training.recipe import (
     resolve,
 )
 from luthier.training.report import write_report
+from luthier.training.rows import read_datasets
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -126,7 +120,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     _check_length(first, source)
 
     objective = OBJECTIVES[first.objective]
-    train_rows, validation_rows = _rows(first, objective, renderer, tokenizer)
+    train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_rows < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
@@ -271,63 +265,6 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
         raise ConfigError(
             f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
         )
-
-
-def _rows(
-    recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
-) -> tuple[TokenDataset, TokenDataset | None]:
-    formats: dict[str, FileFormat] = {}
-    rows = [row for place in recipe.data.train for row in _read(place, "train", recipe.data, formats)]
-    if recipe.data.validation is not None:
-        held_out = _read(recipe.data.validation, "valid", recipe.data, formats)
-    elif recipe.data.validation_share > 0:
-        rows, held_out = hold_out(rows, recipe.data.validation_share)
-    else:
-        held_out = []
-
-    def tokens(some: Sequence[Row]) -> TokenDataset:
-        if objective.rows == "text":
-            return text_dataset(some, tokenizer, max_length=recipe.data.max_length)
-        pairs: Iterator[tuple[str, Conversation]] = (
-            (r.where, to_conversation(r.value, where=r.where, format=formats[r.file].of(r.value)))
-            for r in some
-        )
-        return chat_dataset(
-            pairs,
-            renderer,
-            max_length=recipe.data.max_length,
-            too_long=recipe.data.too_long,
-            overlap=recipe.data.overlap_tokens,
-        )
-
-    dataset = tokens(rows)
-    if dataset.num_supervised == 0:
-        raise DataError(
-            f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn"
-        )
-    if recipe.evaluation.patience and not held_out:
-        raise ConfigError(
-            "evaluation.patience stops by the validation loss, but nothing is held out: set data.validation or "
-            "data.validation_share"
-        )
-    return dataset, tokens(held_out) if held_out else None
-
-
-def _read(place: str, split: str, config: DataConfig, formats: dict[str, FileFormat]) -> list[Row]:
-    """The rows of a file (or of several: a folder, a dataset version), their fields renamed as the recipe says.
-
-    What each file was recognised as is noted in `formats`.
-    """
-    by_file: dict[str, list[Row]] = {}
-    for path in resolve_place(place, split):
-        for row in read_rows(path):
-            by_file.setdefault(row.file, []).append(row)
-    for file, rows in by_file.items():
-        values = (row.value for row in rows)
-        formats[file] = recognise_file(values, format=config.format, fields=config.fields)
-    return [
-        replace(row, value=formats[file].rename(row.value)) for file, rows in by_file.items() for row in rows
-    ]
 
 
 def _model_to_train(plan: Plan) -> Any:

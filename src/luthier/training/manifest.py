@@ -53,6 +53,8 @@ def data_manifest(
         if (dataset := counts.get(read.role)) is not None:
             entry |= {"tokens": dataset.num_tokens, "supervised_tokens": dataset.num_supervised}
             entry |= dataset.too_long
+            if dataset.num_documents:
+                entry["document_pieces"] = dataset.num_documents
         if read.dataset is not None:
             entry["dataset"] = read.dataset
         entries.append(entry)

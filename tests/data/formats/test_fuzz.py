@@ -76,7 +76,7 @@ _FIELD_VALUES = _ANYTHING | _TURNS | _PIECES | _WORDS
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_values_under_the_right_fields(name: str, data: st.DataObject) -> None:
     names = st.sampled_from(sorted(FORMATS[name].fields))

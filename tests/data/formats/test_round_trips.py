@@ -35,7 +35,7 @@ _KINDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_what_loses_nothing_comes_back(name: str, data: st.DataObject) -> None:
     one = FORMATS[name]
@@ -56,7 +56,7 @@ def test_what_loses_nothing_comes_back(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_was_written_is_written_the_same_again(name: str, data: st.DataObject) -> None:
     """Whatever was lost the first time: reading what was written and writing it again changes nothing."""

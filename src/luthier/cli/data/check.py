@@ -39,7 +39,7 @@ def check(
     system_prompt: Annotated[
         str | None, typer.Option(help="The system prompt that will be shipped; @FILE reads it.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What the rows are for: style, task, domain.")] = None,
+    task: Annotated[str | None, typer.Option(help="What the rows are for: style, task, domain, classification, preference.")] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow-placeholder", help="A placeholder that is meant, such as '{{name}}'."),
@@ -52,12 +52,13 @@ def check(
         str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
     ] = None,
     fields: Annotated[
-        list[str] | None, typer.Option(help="Names of fields: theirs=ours, such as prompt=question.")
+        list[str] | None, typer.Option(help="The format's field names, as NEW=OLD: question=prompt reads `prompt` as the question.")
     ] = None,
     repair_encoding: Annotated[
         bool, typer.Option("--repair-encoding", help="Read lines that are not UTF-8 as Windows-1252.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Tell every finding whole, not only the first.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page for the browser.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     workers: Annotated[
@@ -73,7 +74,7 @@ def check(
     from luthier.cli.common import console, print_json, read_text_option
     from luthier.cli.data.progress import progress
     from luthier.data.checks import check_files, render_report, total_bytes
-    from luthier.data.checks.benchmarks import read_benchmark
+    from luthier.data.checks.benchmarks import read_benchmarks
     from luthier.data.formats import parse_fields
 
     places = [*files, *(valid or ()), *(test or ())]
@@ -88,7 +89,7 @@ def check(
             open_renderer=renderer_of(model),
             max_length=max_length,
             batch_size=batch_size,
-            benchmarks={place: read_benchmark(place) for place in against or ()},
+            benchmarks={one.name: one for place in against or () for one in read_benchmarks(place)},
             placeholders=frozenset(allow or ()),
             task=task,
             system_prompt=read_text_option(system_prompt),
@@ -101,7 +102,7 @@ def check(
     if as_json:
         print_json(report.to_dict())
     else:
-        console().print(render_report(report))
+        console().print(render_report(report, full=full))
     raise typer.Exit(report.exit_code(strict))
 
 

@@ -64,7 +64,7 @@ def _rendered(renderer: "Renderer", tokenizer: Any, row: "Row") -> dict[str, Any
     from luthier.data.formats import recognise, to_conversation
     from luthier.errors import LuthierError
 
-    if recognise(row.value) is None and isinstance(row.value.get("text"), str):
+    if recognise(row.value) == "text":
         return {"line": row.number, "format": "text", "renderings": [_rendered_text(tokenizer, row)]}
     conversation = to_conversation(row.value, where=row.where)
     try:

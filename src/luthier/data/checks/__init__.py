@@ -9,14 +9,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luthier.data.checks.balance import AnswerBalance, LabelBalance
+from luthier.data.checks.benchmarks import BenchmarkOverlap
+from luthier.data.checks.boilerplate import Boilerplate
 from luthier.data.checks.check import Check, Context
+from luthier.data.checks.choices import MultipleChoice
+from luthier.data.checks.controls import ControlStrings
+from luthier.data.checks.diversity import RepeatedOpenings, WordDiversity
 from luthier.data.checks.duplicates import ConflictingAnswers, DuplicateRows, FewDistinctAnswers
+from luthier.data.checks.encoding import Encoding
+from luthier.data.checks.endings import TruncatedAnswers
 from luthier.data.checks.engine import OnBytes, Place, check_places, total_bytes
 from luthier.data.checks.finding import ReportedFinding
 from luthier.data.checks.habits import UnseenHabits
+from luthier.data.checks.header_row import HeaderRow
+from luthier.data.checks.images import Images
+from luthier.data.checks.label_leakage import LabelLeakage
+from luthier.data.checks.language import OtherLanguage
 from luthier.data.checks.leakage import LeakedPrompts, LeakedRows
+from luthier.data.checks.length import CharacterLengths, TokenLengths
+from luthier.data.checks.mixed_formats import MixedFormats
+from luthier.data.checks.near_duplicates import NearDuplicates
+from luthier.data.checks.placeholders import Placeholders
 from luthier.data.checks.report import Report
 from luthier.data.checks.screen import render_report
+from luthier.data.checks.secrets import Secrets
+from luthier.data.checks.semantic_duplicates import SemanticDuplicates
+from luthier.data.checks.shape import Shape
+from luthier.data.checks.size import Size
+from luthier.data.checks.structured import StructuredAnswers
+from luthier.data.checks.system_prompts import SystemPrompts
+from luthier.data.checks.tool_calls import ToolCalls
 
 if TYPE_CHECKING:
     from luthier.chat.render import Renderer
@@ -25,12 +48,38 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "Report", "ReportedFinding", "check_files", "render_report", "total_bytes"]
 
 CHECKS: tuple[type[Check], ...] = (
+    Shape,
+    HeaderRow,
+    MixedFormats,
+    Images,
     LeakedRows,
     LeakedPrompts,
     DuplicateRows,
     FewDistinctAnswers,
-    ConflictingAnswers,
     UnseenHabits,
+    ConflictingAnswers,
+    NearDuplicates,
+    SemanticDuplicates,
+    BenchmarkOverlap,
+    RepeatedOpenings,
+    WordDiversity,
+    LabelLeakage,
+    LabelBalance,
+    AnswerBalance,
+    MultipleChoice,
+    StructuredAnswers,
+    ToolCalls,
+    SystemPrompts,
+    Placeholders,
+    ControlStrings,
+    TruncatedAnswers,
+    Encoding,
+    Boilerplate,
+    Secrets,
+    OtherLanguage,
+    TokenLengths,
+    CharacterLengths,
+    Size,
 )
 
 

@@ -8,6 +8,7 @@
 Memory is bounded by what checks keep, not by the files. Knows nothing of single checks or screens.
 """
 
+import gc
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -243,12 +244,17 @@ def _in_order(
     """Scans in the order of their pieces, with a few in work at a time: what is done early waits, and is few."""
     waiting: list[tuple[Piece, Future[Scan]]] = []
     for piece in pieces:
-        waiting.append((piece, pool.submit(scan_pieces, [piece], context, check_classes)))
+        waiting.append((piece, pool.submit(_scan_in_worker, piece, context, check_classes)))
         if len(waiting) > 2 * workers:
             first, future = waiting.pop(0)
             yield first, future.result()
     for piece, future in waiting:
         yield piece, future.result()
+
+
+def _scan_in_worker(piece: Piece, context: Context, check_classes: Sequence[type[Check]]) -> Scan:
+    gc.freeze()  # what is loaded by now stays; looking for garbage in it took a fifteenth of the time
+    return scan_pieces([piece], context, check_classes)
 
 
 def _size(piece: Piece) -> int:

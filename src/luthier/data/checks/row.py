@@ -6,7 +6,6 @@ false match are about 1 in 4,000). Zero stands for "there is none". Knows nothin
 
 import hashlib
 import json
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -156,10 +155,11 @@ def normalise(text: str) -> str:
 
 def identity(*parts: str) -> int:
     """64 bits that stand for the parts in their order; never 0."""
-    data = [part.encode("utf-8", "surrogatepass") for part in parts]
     # The lengths stand before the parts, so that no two lists of parts run into each other.
-    data.insert(0, struct.pack(f"<{len(data) + 1}Q", len(data), *map(len, data)))
-    return int.from_bytes(hashlib.blake2b(b"".join(data), digest_size=8).digest(), "little") or 1
+    told = f"{' '.join([str(len(part)) for part in parts])}\n{''.join(parts)}".encode(
+        "utf-8", "surrogatepass"
+    )
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little") or 1
 
 
 def _parts(messages: Iterable[Message]) -> list[str]:

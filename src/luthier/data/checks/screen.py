@@ -14,24 +14,35 @@ if TYPE_CHECKING:
 
 _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 _MAX_ROWS_SHOWN = 3
+_MAX_WHOLE = 7
 _MAX_FILES_SHOWN = 12
 
 
-def render_report(report: Report) -> "RenderableType":
-    """The report for `rich` to print."""
+def render_report(report: Report, *, full: bool = True) -> "RenderableType":
+    """The report for `rich` to print. Not in full, the first findings are told whole and the others in a line each."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
 
     parts: list[RenderableType] = [_files_table(report), Text(), _headline(report)]
     advised: set[str] = set()
-    for finding in report.findings:
+    told = len(report.findings) if full else _told_whole(report)
+    for finding in report.findings[:told]:
         details = [_where(finding)]
         if finding.advice not in advised:
             details.append(Text(finding.advice))
             advised.add(finding.advice)
         parts += [Text(), _title(finding), *(Padding(line, (0, 0, 0, 2)) for line in details)]
+    if told < len(report.findings):
+        parts.append(Text())
+        parts += [_title(finding) + Text(f"  {finding.name}", style="dim") for finding in report.findings[told:]]
+        parts += [Text(), Text("Where, examples and what to do about these: --full, or --html PAGE.", style="dim")]
     return Group(*parts)
+
+
+def _told_whole(report: Report) -> int:
+    """How many findings to tell whole, so that the page stays one screen; one more line each is never hidden."""
+    return len(report.findings) if len(report.findings) <= _MAX_WHOLE + 1 else _MAX_WHOLE
 
 
 def _files_table(report: Report) -> "RenderableType":

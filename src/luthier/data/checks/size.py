@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.data.checks.check import Check, Totals
+from luthier.data.checks.check import Check, Context, Totals
 from luthier.data.checks.finding import Finding
 from luthier.data.checks.ledger import KINDS, Ledger, starts
 from luthier.errors import ConfigError
@@ -51,7 +51,12 @@ _BY_KIND = {
 
 
 class Size(Check):
-    """Fewer distinct training rows than the kind of task begins to work with."""
+    """Fewer distinct training rows than the kind of task begins to work with. Raises ConfigError for an unknown task."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        if context.task is not None and context.task not in GUIDES:
+            raise ConfigError(f"the task {context.task!r} is not known: expected one of {', '.join(GUIDES)}")
 
     def findings(self, totals: Totals) -> Iterable[Finding]:
         rows, kind = _distinct_rows(totals.ledger)
@@ -59,8 +64,6 @@ class Size(Check):
             return
         labels = _num_labels(totals.ledger)
         task = self.context.task or ("classification" if labels and kind == "chat" else _BY_KIND[kind])
-        if task not in GUIDES:
-            raise ConfigError(f"the task {task!r} is not known: expected one of {', '.join(GUIDES)}")
         guide = GUIDES[task]
         factor = max(labels, 1) if task == "classification" else 1
         if rows >= _NEARLY * guide.few * factor:

@@ -1,0 +1,102 @@
+"""From the files that a recipe names to rows of tokens.
+
+Chat rows are rendered, documents (`{"text": ...}`) are cut into pieces. A file may hold both: plain text among chat
+rows keeps a model's general language while it learns to answer. Knows nothing of models, steps or runs.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from luthier.chat.messages import Conversation
+from luthier.chat.render import Renderer
+from luthier.data.dataset import TokenDataset, chat_dataset, join_datasets, text_dataset
+from luthier.data.formats import FileFormat, recognise_file, to_conversation
+from luthier.data.places import resolve_place
+from luthier.data.rows import Row
+from luthier.data.sources import read_rows
+from luthier.data.split import hold_out
+from luthier.errors import ConfigError, DataError
+from luthier.training.objectives import Objective
+from luthier.training.recipe import DataConfig, Recipe
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that were read, their fields renamed, and what each file was recognised as."""
+
+    rows: list[Row]
+    formats: dict[str, FileFormat]
+
+    def format(self, row: Row) -> str | None:
+        return self.formats[row.file].of(row.value)
+
+
+def read_datasets(
+    recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
+) -> tuple[TokenDataset, TokenDataset | None]:
+    """(training rows, validation rows or None), as tokens.
+
+    Raises DataError or TemplateError with file and line, ConfigError where the recipe asks for what the data has not.
+    """
+    train = _read(recipe.data.train, "train", recipe.data)
+    held_out: _Rows | None = None
+    if recipe.data.validation is not None:
+        held_out = _read([recipe.data.validation], "valid", recipe.data)
+    elif recipe.data.validation_share > 0:
+        kept, held = hold_out(train.rows, recipe.data.validation_share)
+        train, held_out = _Rows(kept, train.formats), _Rows(held, train.formats)
+    dataset = _tokens(train, recipe, objective, renderer, tokenizer)
+    if dataset.num_supervised == 0:
+        raise DataError(f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn")
+    if recipe.evaluation.patience and held_out is None:
+        raise ConfigError(
+            "evaluation.patience stops by the validation loss, but nothing is held out: set data.validation or "
+            "data.validation_share"
+        )
+    return dataset, _tokens(held_out, recipe, objective, renderer, tokenizer) if held_out else None
+
+
+def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:
+    """The rows of some files (each place may be several: a folder, a dataset version)."""
+    by_file: dict[str, list[Row]] = {}
+    for place in places:
+        for path in resolve_place(place, split):
+            for row in read_rows(path):
+                by_file.setdefault(row.file, []).append(row)
+    formats = {
+        file: recognise_file((row.value for row in rows), format=config.format, fields=config.fields)
+        for file, rows in by_file.items()
+    }
+    renamed = [replace(row, value=formats[row.file].rename(row.value)) for rows in by_file.values() for row in rows]
+    return _Rows(renamed, formats)
+
+
+def _tokens(
+    read: _Rows, recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
+) -> TokenDataset:
+    max_length = recipe.data.max_length
+    if objective.rows == "text":
+        return text_dataset(read.rows, tokenizer, max_length=max_length)
+    documents = [row for row in read.rows if read.format(row) == "text"]
+    if len(documents) == len(read.rows):
+        raise DataError(
+            f"{documents[0].where}: every row is a document (field text), and no row has an answer to learn; "
+            "to learn documents, set objective to cpt"
+        )
+    turns = [row for row in read.rows if read.format(row) != "text"]
+    chat = chat_dataset(
+        _conversations(turns, read),
+        renderer,
+        max_length=max_length,
+        too_long=recipe.data.too_long,
+        overlap=recipe.data.overlap_tokens,
+    )
+    if not documents:
+        return chat
+    return join_datasets(chat, text_dataset(documents, tokenizer, max_length=max_length))
+
+
+def _conversations(rows: Sequence[Row], read: _Rows) -> Iterator[tuple[str, Conversation]]:
+    for row in rows:
+        yield row.where, to_conversation(row.value, where=row.where, format=read.format(row))
