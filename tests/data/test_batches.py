@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.batches import BatchPlan, microbatches, validation_batches
+from luthier.data.batches import BatchPlan, microbatches
 from luthier.data.dataset import TokenDataset
 
 _LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
@@ -61,8 +61,3 @@ def test_microbatches_keep_rows_targets_and_weights(lengths: list[int], budget: 
     assert sum(batch.weight_sum for batch in batches) == dataset.weights.sum(dtype=np.float64)
     longest = [max(lengths[i] for i in batch.row_indices_B) for batch in batches]
     assert longest == sorted(longest, reverse=True)
-
-
-def test_validation_takes_all_rows_once() -> None:
-    batches = list(validation_batches(_dataset([5, 9, 2, 30]), 32))
-    assert sorted(i for batch in batches for i in batch.row_indices_B.tolist()) == [0, 1, 2, 3]

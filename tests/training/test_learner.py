@@ -59,9 +59,7 @@ def assert_same(got: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("call_costs", [DENSE, BY_SEGMENT], ids=["dense", "by-segment"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_forest_is_its_rows(
-    architecture: str, call_costs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forest_is_its_rows(architecture: str, call_costs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_CALL_COSTS_PAIRS", call_costs)
     rows = shared_rows()
     model = apply_full(tiny_model(architecture, vocab_size=VOCAB), torch.float64).eval()
@@ -78,7 +76,9 @@ def test_a_forest_is_its_rows(
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_a_forest_is_its_rows_under_an_adapter(method: str) -> None:
     rows = shared_rows()
-    model = apply_lora(tiny_model("qwen3", vocab_size=VOCAB).double(), lora_method(method), "toy", torch.float64)
+    model = apply_lora(
+        tiny_model("qwen3", vocab_size=VOCAB).double(), lora_method(method), "toy", torch.float64
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.1)  # as it stands after some steps, not 0 as at the start

@@ -131,7 +131,7 @@ class _Seen:
 
 class _Counted(NamedTuple):
     seen: _Seen
-    count: int
+    times: int
 
 
 def _kind(value: Any) -> str:
@@ -171,7 +171,7 @@ def _struct(seen: _Seen) -> Any:
 
     if not 0 < len(seen.fields) <= _MAX_FIELDS:
         return None
-    if not seen.fields_may_be_absent and any(one.count < seen.objects for one in seen.fields.values()):
+    if not seen.fields_may_be_absent and any(one.times < seen.objects for one in seen.fields.values()):
         return None
     types = {key: _arrow_type(one.seen) for key, one in seen.fields.items()}
     if (

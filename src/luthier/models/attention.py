@@ -115,10 +115,10 @@ def forest_attention(
         keys, values = _along(path, key), _along(path, value)
         hidden = max(0, keys.shape[2] - (end - start) - sliding_window + 1) if sliding_window else 0
         keys, values = keys[:, :, hidden:], values[:, :, hidden:]
-        mask = None
+        seen: Tensor | None = None
         if len(path) > 1 or sliding_window is not None:
-            mask = _layout.stretch_mask(end - start, keys.shape[2], sliding_window)
-        parts.append(attend(query[:, :, start:end], keys, values, mask))
+            seen = _layout.stretch_mask(end - start, keys.shape[2], sliding_window)
+        parts.append(attend(query[:, :, start:end], keys, values, seen))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 

@@ -19,11 +19,9 @@ import torch
 from luthier.chat.render import Renderer
 from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
-from luthier.data.batches import Batch, BatchPlan, Cut, microbatches
+from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
-from luthier.data.forest import forests
-from luthier.errors import ConfigError, DataError, LuthierError
-from luthier.models.attention import use_forest_attention
+from luthier.errors import ConfigError, LuthierError
 from luthier.models.embedded import EMBEDDED
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
@@ -41,10 +39,10 @@ from luthier.models.load import (
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.learner import Learner, takes_forests
+from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
-from luthier.training.objectives import OBJECTIVES, Objective
+from luthier.training.objectives import OBJECTIVES
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
@@ -173,7 +171,7 @@ def run_job(
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = _model_to_train(plan)
         learner = Learner(model, causal_parts(model), plan.device)
-        cut, notes = _packing(plan, learner)
+        cut, notes = choose_cut(learner, recipe.train.packing)
         optimizers = build_optimizers(model.named_parameters(), recipe.optim)
         store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
         result = train(
@@ -305,26 +303,6 @@ def _loop_config(plan: Plan) -> LoopConfig:
         patience=recipe.evaluation.patience,
         compute_dtype=plan.compute_dtype,
     )
-
-
-def _packing(plan: Plan, learner: Learner) -> tuple[Cut, list[str]]:
-    """How a step's rows are laid together, and what is to be said about it."""
-    asked = plan.recipe.train.packing
-    if asked == "padding":
-        return microbatches, []
-    before = learner.model.config._attn_implementation
-    reason: str | None
-    try:
-        use_forest_attention(learner.model)
-        reason = takes_forests(learner)
-    except ValueError as error:  # the architecture has an attention of its own
-        reason = str(error).splitlines()[0]
-    if reason is None:
-        return forests, []
-    if asked == "forest":
-        raise ConfigError(f"train.packing is forest, but this model cannot take one: {reason}; use padding")
-    learner.model.set_attn_implementation(before)
-    return microbatches, [f"rows are padded: this model cannot take a forest ({reason})"]
 
 
 def _validation(plan: Plan, cut: Cut) -> Callable[[], Sequence[Batch]] | None:

@@ -7,19 +7,20 @@ padded rows where it cannot. `takes_forests` finds out, on the very model. Knows
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luthier.data.batches import Batch, MicroBatch, pad_rows
+from luthier.data.batches import Batch, Cut, MicroBatch, microbatches, pad_rows
 from luthier.data.dataset import TokenDataset
-from luthier.data.forest import Forest, plant, sort_rows
-from luthier.errors import LuthierError
-from luthier.models.attention import Layout, forest_layout, lay_out
+from luthier.data.forest import Forest, forests, plant, sort_rows
+from luthier.errors import ConfigError, LuthierError
+from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
 from luthier.models.forward import CausalParts, one_dtype
 from luthier.training.objectives import Outputs, Targets
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -42,19 +43,13 @@ class Learner:
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
         chosen = self._tensor(batch.weights_BT != 0)
-        targets = Targets(
-            self._tensor(batch.targets_BT)[chosen], self._tensor(batch.weights_BT)[chosen]
-        )
+        targets = Targets(self._tensor(batch.targets_BT)[chosen], self._tensor(batch.weights_BT)[chosen])
         return Outputs(hidden_BTC[chosen], self.parts.head()), targets
 
     def _forest(self, forest: Forest) -> tuple[Outputs, Targets]:
-        hidden_NC = self.parts.forest_states(
-            self._tensor(forest.token_ids_N), self._tensor(forest.depths_N)
-        )
+        hidden_NC = self.parts.forest_states(self._tensor(forest.token_ids_N), self._tensor(forest.depths_N))
         chosen = np.flatnonzero(forest.weights_N)
-        targets = Targets(
-            self._tensor(forest.token_ids_N[chosen]), self._tensor(forest.weights_N[chosen])
-        )
+        targets = Targets(self._tensor(forest.token_ids_N[chosen]), self._tensor(forest.weights_N[chosen]))
         sources_M = self._tensor(forest.parents_N[chosen])  # a node is predicted from its parent
         return Outputs(hidden_NC[sources_M], self.parts.head()), targets
 
@@ -69,6 +64,30 @@ class Learner:
 
     def _tensor(self, array: "np.ndarray[Any, Any]") -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) -> tuple[Cut, list[str]]:
+    """How the rows of a step are laid together, and what is to be said about it.
+
+    `auto` takes forests where the model can, and says so where it cannot. Raises ConfigError where `forest` was asked
+    for and cannot be.
+    """
+    if packing == "padding":
+        return microbatches, []
+    model: Any = learner.model
+    before = model.config._attn_implementation
+    reason: str | None
+    try:
+        use_forest_attention(model)
+        reason = takes_forests(learner)
+    except ValueError as error:  # the architecture has an attention of its own
+        reason = str(error).splitlines()[0]
+    if reason is None:
+        return forests, []
+    if packing == "forest":
+        raise ConfigError(f"train.packing is forest, but this model cannot take one: {reason}; use padding")
+    model.set_attn_implementation(before)
+    return microbatches, [f"rows are padded: this model cannot take a forest ({reason})"]
 
 
 @torch.no_grad()
@@ -115,4 +134,7 @@ def _states(learner: Learner, batch: Batch) -> dict[int, Tensor]:
             torch.from_numpy(batch.token_ids_N).to(learner.device),
             torch.from_numpy(batch.depths_N).to(learner.device),
         )
-    return {int(i): hidden[torch.from_numpy(batch.nodes_of_row(b))].float() for b, i in enumerate(batch.row_indices_B)}
+    return {
+        int(i): hidden[torch.from_numpy(batch.nodes_of_row(b))].float()
+        for b, i in enumerate(batch.row_indices_B)
+    }

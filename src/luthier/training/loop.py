@@ -106,8 +106,8 @@ def train(
 ) -> LoopResult:
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
-    `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of `store`: the curve is the one of a run that
-    was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
+    `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of
+    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
     and the rows are named), CheckpointError where a checkpoint cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
@@ -210,7 +210,9 @@ def _forward_backward(
     weight_sum = sum(batch.weight_sum for batch in step_batches)
     loss = 0.0
     for batch in step_batches:
-        with learner.laid_out(batch):  # through the backward pass: checkpointed layers are computed again in it
+        with learner.laid_out(
+            batch
+        ):  # through the backward pass: checkpointed layers are computed again in it
             with precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
                 part = objective.loss(outputs, targets).loss_sum / weight_sum
@@ -221,9 +223,7 @@ def _forward_backward(
 
 
 @torch.no_grad()
-def mean_loss(
-    learner: Learner, objective: Objective, batches: Sequence[Batch], config: LoopConfig
-) -> float:
+def mean_loss(learner: Learner, objective: Objective, batches: Sequence[Batch], config: LoopConfig) -> float:
     """The loss per unit of weight over all of `batches`, without dropout."""
     learner.model.eval()
     loss_sum = weight_sum = 0.0
@@ -245,9 +245,7 @@ def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.Ab
     return torch.autocast(device.type, dtype=compute_dtype)
 
 
-def _not_finite(
-    done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]
-) -> TrainingError:
+def _not_finite(done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]) -> TrainingError:
     places = [place for batch in step_batches for place in batch.places_B]
     return TrainingError(
         f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; expected finite numbers. "

@@ -48,7 +48,9 @@ def read_datasets(
         train, held_out = _Rows(kept, train.formats), _Rows(held, train.formats)
     dataset = _tokens(train, recipe, objective, renderer, tokenizer)
     if dataset.num_supervised == 0:
-        raise DataError(f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn")
+        raise DataError(
+            f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn"
+        )
     if recipe.evaluation.patience and held_out is None:
         raise ConfigError(
             "evaluation.patience stops by the validation loss, but nothing is held out: set data.validation or "
@@ -68,7 +70,9 @@ def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:
         file: recognise_file((row.value for row in rows), format=config.format, fields=config.fields)
         for file, rows in by_file.items()
     }
-    renamed = [replace(row, value=formats[row.file].rename(row.value)) for rows in by_file.values() for row in rows]
+    renamed = [
+        replace(row, value=formats[row.file].rename(row.value)) for rows in by_file.values() for row in rows
+    ]
     return _Rows(renamed, formats)
 
 

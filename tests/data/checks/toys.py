@@ -3,6 +3,7 @@
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(
         known = Context(scratch=Path(folder), **context)
         edges = [0, *sorted(min(cut, len(checked)) for cut in cuts), len(checked)]
         pieces = []
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             check, ledger = check_class(known), Ledger(known.scratch)
             for row in checked[start:end]:
                 ledger.see(row)

@@ -39,7 +39,10 @@ def check(
     system_prompt: Annotated[
         str | None, typer.Option(help="The system prompt that will be shipped; @FILE reads it.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What the rows are for: style, task, domain, classification, preference.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the rows are for: style, task, domain, classification, preference."),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow-placeholder", help="A placeholder that is meant, such as '{{name}}'."),
@@ -52,13 +55,18 @@ def check(
         str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
     ] = None,
     fields: Annotated[
-        list[str] | None, typer.Option(help="The format's field names, as NEW=OLD: question=prompt reads `prompt` as the question.")
+        list[str] | None,
+        typer.Option(
+            help="The format's field names, as NEW=OLD: question=prompt reads `prompt` as the question."
+        ),
     ] = None,
     repair_encoding: Annotated[
         bool, typer.Option("--repair-encoding", help="Read lines that are not UTF-8 as Windows-1252.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Tell every finding whole, not only the first.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Tell every finding whole, not only the first.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page for the browser.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     workers: Annotated[

@@ -19,8 +19,8 @@ from luthier.data.checks.finding import (
     SplitName,
     rows_word,
 )
-from luthier.data.checks.ledger import KINDS, FirstRows, Records, keys, run_lengths, starts
 from luthier.data.checks.identify import repeats
+from luthier.data.checks.ledger import KINDS, FirstRows, Records, keys, run_lengths, starts
 
 _DUPLICATES_MIN_SHARE = 0.01  # a few copies among many rows change nothing
 _FEW_ANSWERS_SHARE = 0.1  # fewer distinct answers than one row in ten
@@ -43,7 +43,8 @@ class DuplicateRows(Check):
                 "duplicate_rows",
                 "warning" if copies.count >= _DUPLICATES_MIN_SHARE * rows else "note",
                 split,
-                f"{copies.count:,} of {rows_word(rows)} repeat an earlier row; {only}{rows - copies.count:,} are distinct",
+                f"{copies.count:,} of {rows_word(rows)} repeat an earlier row; "
+                f"{only}{rows - copies.count:,} are distinct",
                 "A copy teaches nothing that another epoch would not: remove the copies (luthier data fix), and set "
                 "more epochs if more passes are wanted.",
                 copies.count,

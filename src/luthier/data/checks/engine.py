@@ -40,7 +40,7 @@ from luthier.errors import DataError
 Place = str | Path
 OnBytes = Callable[[int], None]
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 _PIECES_WORTH_PROCESSES = 2  # with less to read, starting processes costs more than it saves
 
 

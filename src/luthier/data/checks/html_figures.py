@@ -1,7 +1,8 @@
 """The figures of a report as tables and histograms, laid out by their form: whatever a check adds is shown.
 
 Bins (`from`, `to`, `count`) become a histogram; a mapping of splits, or of mappings with the same names, becomes a
-table; everything else a list of names and values. Knows nothing of single checks.
+table; everything else a list of names and values. Names stand as in the report's JSON, since some come from the data:
+labels, languages. Knows nothing of single checks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,17 @@ from luthier.page import html
 from luthier.page.bars import Bars, Bin, draw_bars
 
 _MAX_ROWS = 100
+_MAX_ROWS_OPEN = 20
 _MAX_PAIRS_IN_LINE = 12
 _BIN = {"from", "to", "count"}
 
 
 def render_figures(figures: Mapping[str, Any]) -> Iterator[str]:
     """A section for each figure that holds something; `characters` and `tokens` are lengths in these units."""
-    for name, figure in figures.items():
+    for name in sorted(
+        figures, key=lambda name: name not in _TITLES
+    ):  # lengths first, the others as they come
+        figure = figures[name]
         if _holds_something(figure):
             yield f"<h2>{html.text(_TITLES.get(name, _words(name).capitalize()))}</h2>{_lay_out(figure, '', name)}"
 
@@ -37,9 +42,7 @@ def _lay_out(figure: Any, title: str, unit: str) -> str:
 def _lay_out_mapping(figure: Mapping[str, Any], title: str, unit: str) -> str:
     """Histograms first, then what makes one table together, then the others one by one."""
     bins = {name: one for name, one in figure.items() if _is_bins(one)}
-    parts = [
-        _histogram(one, title or _words(name), unit, figure.get("max_length")) for name, one in bins.items()
-    ]
+    parts = [_histogram(one, title or name, unit, figure.get("max_length")) for name, one in bins.items()]
     left = {name: one for name, one in figure.items() if name not in bins and _holds_something(one)}
     for names in _tables(left):
         parts.append(_side_by_side({name: left.pop(name) for name in names}, title))
@@ -63,7 +66,7 @@ def _tables(figure: Mapping[str, Any]) -> list[list[str]]:
 
 def _pairs(figure: Mapping[str, Any], title: str) -> str:
     """A line where they are few, else a table."""
-    named = [(_words(name), one) for name, one in figure.items()]
+    named = list(figure.items())
     title = title[:1].upper() + title[1:]
     return (
         html.pairs(named, title) if len(named) <= _MAX_PAIRS_IN_LINE else _table(("", "value"), named, title)
@@ -80,10 +83,10 @@ def _side_by_side(figures: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """Names down, mappings across where they are splits; else a line for each mapping."""
     names = list(dict.fromkeys(name for one in figures.values() for name in one))
     if figures.keys() <= set(SPLITS):
-        rows = [(_words(name), *(one.get(name) for one in figures.values())) for name in names]
+        rows = [(name, *(one.get(name) for one in figures.values())) for name in names]
         return _table(("", *map(_name, figures)), rows, title)
-    rows = [(_words(name), *(one.get(key) for key in names)) for name, one in figures.items()]
-    return _table(("", *map(_words, names)), rows, title)
+    rows = [(name, *(one.get(key) for key in names)) for name, one in figures.items()]
+    return _table(("", *names), rows, title)
 
 
 def _table_of_rows(rows: Sequence[Mapping[str, Any]], title: str) -> str:
@@ -96,11 +99,17 @@ def _table_of_rows(rows: Sequence[Mapping[str, Any]], title: str) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> str:
     more = len(rows) - _MAX_ROWS
     left = f'<p class="quiet">And {more:,} more.</p>' if more > 0 else ""
-    return html.table_of(columns, rows[:_MAX_ROWS], title[:1].upper() + title[1:]) + left
+    title = title[:1].upper() + title[1:]
+    if len(rows) <= _MAX_ROWS_OPEN:
+        return html.table_of(columns, rows, title)
+    table = html.table_of(columns, rows[:_MAX_ROWS])
+    return f"<details><summary>{html.text(title)}: {len(rows):,} lines</summary>{table}{left}</details>"
 
 
 def _holds_something(one: Any) -> bool:
-    return one is not None and one != {} and one != []
+    if isinstance(one, Mapping):
+        return any(map(_holds_something, one.values()))
+    return one is not None and one != []
 
 
 def _is_plain(one: Any) -> bool:
@@ -124,7 +133,7 @@ def _is_bins(one: Any) -> bool:
 
 
 def _name(name: str) -> str:
-    return next((words for split, words in SPLIT_WORDS.items() if split == name), _words(name))
+    return next((words for split, words in SPLIT_WORDS.items() if split == name), name)
 
 
 def _words(name: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from luthier.data.checks.check import Check, Totals
 from luthier.data.checks.finding import MAX_ROWS_NAMED, SPLIT_WORDS, Finding, Shown, SplitName
-from luthier.data.checks.ledger import FirstRows
 from luthier.data.checks.identify import shared_between
+from luthier.data.checks.ledger import FirstRows
 
 PAIRS: tuple[tuple[SplitName, SplitName], ...] = (("train", "valid"), ("train", "test"), ("valid", "test"))
 

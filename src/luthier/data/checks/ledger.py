@@ -132,7 +132,8 @@ class Ledger:
 
 def _chosen(records: Records, column: Column, splits: Sequence[SplitName]) -> Records:
     wanted = np.isin(np.arange(len(SPLITS)), [SPLITS.index(name) for name in splits])
-    return records[(records[column] != 0) & wanted[records["split"]]]
+    chosen: Records = records[(records[column] != 0) & wanted[records["split"]]]
+    return chosen
 
 
 def sort_records(records: Records, column: Column) -> Records:

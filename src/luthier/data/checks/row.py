@@ -199,8 +199,7 @@ def check_row(
     except DataError as error:
         unknown = isinstance(error, UnknownFormat)
         defect: Any = "unknown_shape" if unknown else "malformed_row"
-        shape = None if unknown else name
-        return CheckedRow(key, split, where, value, shape, defect, str(error))
+        return CheckedRow(key, split, where, value, None if unknown else name, defect, str(error))
     answer = example.answer
     return CheckedRow(
         key, split, where, value, shape, example=example, answer=None if answer is None else answer.content

@@ -35,8 +35,13 @@ def render_report(report: Report, *, full: bool = True) -> "RenderableType":
         parts += [Text(), _title(finding), *(Padding(line, (0, 0, 0, 2)) for line in details)]
     if told < len(report.findings):
         parts.append(Text())
-        parts += [_title(finding) + Text(f"  {finding.name}", style="dim") for finding in report.findings[told:]]
-        parts += [Text(), Text("Where, examples and what to do about these: --full, or --html PAGE.", style="dim")]
+        parts += [
+            _title(finding) + Text(f"  {finding.name}", style="dim") for finding in report.findings[told:]
+        ]
+        parts += [
+            Text(),
+            Text("Where, examples and what to do about these: --full, or --html PAGE.", style="dim"),
+        ]
     return Group(*parts)
 
 

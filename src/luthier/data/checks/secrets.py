@@ -277,7 +277,7 @@ def _is_password(match: re.Match[str]) -> bool:
 # What `mask` hides: also what was cut at the end of an example, so that no form can be recognised any more.
 _HIDDEN = re.compile(
     r"(?P<block>-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*-----|\Z))"
-    r"|(?P<email>[^\s@\"'`<>(),;:\[\]]+@[\w*-]*(?:\.[\w*-]+)*)"
+    r"|(?P<email>[^\s@\"'`<>(),;:\[\]]{1,64}@[\w*-]*(?:\.[\w*-]+)*)"
     r"|(?P<key>(?-i:\b(?:sk-|[sr]k_live_|A[KS]IA|AIza|SG\.|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hf_|npm_|pypi-|eyJ)"
     r"(?=[\w.-]{0,200}[A-Z0-9])[\w.-]{4,}))"
     # Tokens of forms that are not known here, and the lines of a key whose beginning was cut away.

@@ -51,7 +51,7 @@ _BY_KIND = {
 
 
 class Size(Check):
-    """Fewer distinct training rows than the kind of task begins to work with. Raises ConfigError for an unknown task."""
+    """Fewer distinct training rows than the kind of task begins to work with. An unknown task is a ConfigError."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
