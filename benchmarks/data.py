@@ -5,7 +5,7 @@
 Rows are synthetic, about 1 KB each, with troubles planted (`synthetic_rows`); every tool's counts are held against
 what was planted. The peers do only what `data_peers` says: duplicates, leaks and placeholders, or near-duplicates.
 Each measurement is a process of its own. Memory is the highest sum of resident memory over the process and its
-children, looked at every 50 ms. Sizes of a million rows and more are measured once, smaller ones `--repeats` times,
+children, looked at every 100 ms. Sizes of a million rows and more are measured once, smaller ones `--repeats` times,
 tools alternating; medians are told.
 """
 
@@ -30,7 +30,7 @@ TOOLS = ("luthier", "pandas", "datasets", "datasketch")
 # Their time and memory would only grow: datasketch keeps every sketch, and takes about a millisecond a row.
 LARGEST = {"luthier": 10**9, "pandas": 10**6, "datasets": 10**6, "datasketch": 10**5}
 _ONCE_FROM_ROWS = 1_000_000
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

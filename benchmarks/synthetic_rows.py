@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 PROMPT_WORDS = 40
 ANSWER_WORDS = 120
 _BATCH = 5_000
+# Rows about templates may hold placeholders, and are rightly not told of them.
+_EXCUSES = re.compile(r"(?:templates?|placeholders?|blanks?|fill)\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Chain:
 
     def __init__(self, text: str) -> None:
         words = re.findall(r"(?<![\w.`])[A-Za-z][a-z']*[.,;:?]?(?=\s)", text)
+        words = [word for word in words if not _EXCUSES.match(word)]
         self._words = sorted(set(words))
         number = {word: index for index, word in enumerate(self._words)}
         states = np.array([number[word] for word in [*words, words[0]]])

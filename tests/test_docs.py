@@ -9,18 +9,22 @@ import re
 import runpy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 import yaml
 from pydantic import BaseModel
 
 import luthier
+from luthier.cli.data import app as data_app
 from luthier.config import Layer, read_layers
-from luthier.data.checks import leakage, shape
-from luthier.data.formats import to_conversation
+from luthier.data.checks import check_files, habits
+from luthier.data.formats import FORMATS, read_example
 from luthier.errors import LuthierError
 from luthier.evaluation.task import load_items
 from luthier.training.recipe import Recipe, resolve
@@ -127,25 +131,163 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
     assert not unknown, f"{name_of(page)} names commands that do not exist: {unknown}"
 
 
+CHECKS = PACKAGE / "data" / "checks"
+SPLITS = {"earlier": ("train", "valid"), "later": ("valid", "test"), "split": ("valid", "test")}
+FILLINGS: dict[str, tuple[str, ...]] = {**SPLITS, "kind": tuple(habits._WORDS)}
+
+
+class FindingNames:
+    """The names of the findings that one file of checks can give, read from its source.
+
+    A finding is made by `Finding(...)` or `tally.finding(...)`. Where the name is a parameter of the function that
+    makes it, the calls of that function say it; where it runs through a table, the table's keys do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.inside: dict[ast.AST, ast.AST] = {
+            below: node for node in ast.walk(self.tree) for below in ast.iter_child_nodes(node)
+        }
+        self.calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+
+    def all(self) -> set[str]:
+        makers = [call for call in self.calls if self.called(call) in ("Finding", "finding")]
+        return {name for call in makers for name in self.named(self.argument(call, 0, "name"), call)}
+
+    @staticmethod
+    def called(call: ast.Call) -> str:
+        return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+    @staticmethod
+    def argument(call: ast.Call, place: int, name: str) -> ast.expr:
+        return next((one.value for one in call.keywords if one.arg == name), None) or call.args[place]
+
+    def named(self, value: ast.expr, place: ast.AST) -> set[str]:
+        if isinstance(value, ast.Constant):
+            return {str(value.value)}
+        if isinstance(value, ast.JoinedStr):
+            return set(self.filled(value))
+        assert isinstance(value, ast.Name), f"{self.path.name}: the name of a finding is {ast.unparse(value)}"
+        while place in self.inside:
+            place = self.inside[place]
+            if isinstance(place, ast.For) and value.id in names_stored(place.target):
+                return self.keys(place.iter)
+            if isinstance(place, ast.FunctionDef):
+                parameters = [one.arg for one in place.args.args if one.arg != "self"]
+                if value.id in parameters:
+                    return self.passed(place.name, parameters.index(value.id), value.id)
+        raise AssertionError(f"{self.path.name}: nothing says what {value.id} is")
+
+    def passed(self, function: str, place: int, name: str) -> set[str]:
+        calls = [call for call in self.calls if self.called(call) == function]
+        return {one for call in calls for one in self.named(self.argument(call, place, name), call)}
+
+    def keys(self, items: ast.expr) -> set[str]:
+        """Of `TABLE.items()`, where TABLE stands in the file as a dict of constants."""
+        table = ast.unparse(items).removesuffix(".items()")
+        for node in self.tree.body:
+            if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
+                targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+                if table in {ast.unparse(target) for target in targets}:
+                    return {ast.literal_eval(key) for key in node.value.keys if key is not None}
+        raise AssertionError(f"{self.path.name}: {table} is no table of names")
+
+    def filled(self, text: ast.JoinedStr) -> Iterator[str]:
+        gaps = [ast.unparse(part.value) for part in text.values if isinstance(part, ast.FormattedValue)]
+        assert set(gaps) <= FILLINGS.keys(), f"{self.path.name}: {ast.unparse(text)}"
+        for fillings in product(*(FILLINGS[gap] for gap in gaps)):
+            if len(set(fillings)) == len(fillings):  # no split is held against itself
+                yield ast.unparse(text)[2:-1].format(**dict(zip(gaps, fillings, strict=True)))
+
+
+def names_stored(target: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
 def finding_names() -> set[str]:
-    """The first argument of every call of `finding`, its parts filled in."""
-    fillings = [{"earlier": earlier, "later": later, "name": later} for earlier, later in leakage._PAIRS]
-    names = set(shape._ADVICE)
-    for path in (PACKAGE / "data" / "checks").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "finding":
-                first = node.args[0]
-                if isinstance(first, ast.Constant):
-                    names.add(first.value)
-                elif isinstance(first, ast.JoinedStr):
-                    names |= {ast.unparse(first)[2:-1].format(**filling) for filling in fillings}
+    # check.py holds `Tally.finding` itself, which passes on the name that a check gives it.
+    return {
+        name for path in CHECKS.glob("*.py") if path.name != "check.py" for name in FindingNames(path).all()
+    }
+
+
+def documented_findings(text: str) -> set[str]:
+    """The first cells of the tables whose first column is `name` and whose second is `severity`."""
+    names: set[str] = set()
+    for block in text.split("\n\n"):
+        if block.startswith("| name | severity |"):
+            for line in block.splitlines()[2:]:
+                names |= set(re.findall(r"`(\w+)`", line.split("|")[1]))
     return names
 
 
-def test_every_finding_is_documented() -> None:
-    names, text = finding_names(), read("data.md")
-    assert {"duplicate_rows", "test_rows_in_train", "valid_suffix_unseen_in_train"} <= names
-    assert not [name for name in sorted(names) if f"`{name}`" not in text]
+def test_the_documented_findings_are_those_of_the_code() -> None:
+    names, documented = finding_names(), documented_findings(read("data-check.md"))
+    assert {"broken_json", "duplicate_rows", "mojibake", "thumbs_imbalance", "missing_images"} <= names
+    assert {"test_rows_in_train", "valid_suffix_unseen_in_train", "test_near_duplicates_in_valid"} <= names
+    assert len(names) > 50
+    assert not names - documented, "docs/data-check.md says nothing of these"
+    assert not documented - names, "docs/data-check.md names what no check finds"
+
+
+def test_real_findings_have_documented_names() -> None:
+    """What the source says is held against what checks give: rows with many troubles, no name unknown."""
+    rows = [
+        {"messages": [{"role": "user", "content": "Hi {{name}}"}, {"role": "assistant", "content": ""}]},
+        {"messages": [{"role": "assistant", "content": "mail jo@uni-mainz.de, cafÃ© <|im_end|>"}]},
+        {"messages": [{"role": "human", "content": "a"}]},
+        {"nothing": 1},
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows * 2)) + "\n{broken", encoding="utf-8")
+        found = {finding.name for finding in check_files(path, path).findings}
+    assert len(found) >= 10
+    assert found <= documented_findings(read("data-check.md"))
+
+
+def verbs_of_data() -> dict[str, Any]:
+    root: Any = typer.main.get_command(data_app)
+    return dict(root.commands)
+
+
+def test_every_verb_of_data_is_documented() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS if page.name.startswith("data"))
+    verbs = verbs_of_data()
+    assert len(verbs) >= 13
+    headings = "\n".join(re.findall(r"^#+ .*$", text, re.M))
+    assert not [verb for verb in verbs if f"`luthier data {verb}`" not in headings]
+    assert not [verb for verb in verbs if f"`{verb}`" not in read("data.md").split("\n## ")[0]]
+
+
+@pytest.mark.parametrize("verb", sorted(verbs_of_data()))
+def test_every_flag_of_a_verb_of_data_is_documented(verb: str) -> None:
+    """In the section of the verb, or, for flags that mean the same everywhere, at the top of its page."""
+    page, section = section_of(verb)
+    flags = [flag for one in verbs_of_data()[verb].params for flag in (*one.opts, *one.secondary_opts)]
+    for flag in flags:
+        negative = any(f"--no-{flag[2:]}" == other for other in flags)  # the negative one tells of both
+        if flag.startswith("-") and flag != "--help" and not negative:
+            assert re.search(rf"{flag}(?![\w-])", section), f"docs/{page} says nothing of {verb} {flag}"
+
+
+def section_of(verb: str) -> tuple[str, str]:
+    """(page, what it says of the verb and of all verbs) by the heading that names the verb."""
+    for page in DOCS:
+        if page.name.startswith("data"):
+            top, *sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.M)
+            if top.startswith(f"# `luthier data {verb}`"):
+                return page.name, "".join([top, *sections])
+            for section in sections:
+                if section.startswith(f"`luthier data {verb}`"):
+                    return page.name, top + section
+    raise AssertionError(f"no page has a heading for {verb}")
+
+
+def test_every_format_is_documented() -> None:
+    rows = [line for line in read("data.md").splitlines() if line.startswith("| `")]
+    assert not [name for name in FORMATS if not any(row.startswith(f"| `{name}` |") for row in rows)]
 
 
 def test_every_error_is_documented() -> None:
@@ -188,10 +330,12 @@ def test_python_examples_compile_and_import_what_exists(page: Path) -> None:
 
 def test_rows_in_the_data_guide_are_read() -> None:
     (rows,) = blocks(read("data.md"), "json")
+    seen = set()
     for number, line in enumerate(rows.splitlines(), start=1):
-        value = json.loads(line)
-        if "text" not in value:
-            to_conversation(value, where=f"docs/data.md, example {number}")
+        name, example = read_example(json.loads(line), where=f"docs/data.md, example {number}")
+        seen.add(name)
+        assert example.text or example.answer or example.chosen, line
+    assert {"messages", "sharegpt", "alpaca", "retrieval", "extraction", "classification", "text"} <= seen
 
 
 def test_items_in_the_evaluation_guide_prove_themselves(tmp_path: Path) -> None:

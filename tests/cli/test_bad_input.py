@@ -50,7 +50,7 @@ def train(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (b'{"messages": [{"role": "wizard", "content": "Hi"}]}\n', "wizard"),
         (b'{"words": "Hi"}\n', "expected one of"),
-        (b"\xff\xfe\n", "not UTF-8 at byte 0"),
+        (b"\xff\xfe\n", "UTF-16 by the mark at its byte 0"),
     ],
 )
 def test_wrong_data_is_named_with_its_place(

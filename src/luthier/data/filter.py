@@ -136,7 +136,7 @@ def _refuse_empty(conditions: Sequence[Condition], counts: _Counts) -> None:
         )
 
 
-def said(row: CheckedRow, part: Part) -> list[str]:
+def said(row: CheckedRow, part: Part) -> Sequence[str]:
     """The texts of a part of the row. A document is an answer: all of it is learnt."""
     if part == "any" or row.example is None:
         return row.texts()

@@ -12,7 +12,7 @@ from luthier.data.checks.finding import RowKey, SplitName
 from luthier.data.checks.row import CheckedRow, check_row
 from luthier.data.formats import FileFormat, recognise_file
 from luthier.data.rows import Row, UnreadableRow
-from luthier.data.sources import SourceFile, find_files, read_every_row, size_bytes
+from luthier.data.sources import SourceFile, find_files, head_values, read_every_row, size_bytes
 from luthier.errors import DataError
 
 OnBytes = Callable[[int], None]
@@ -69,7 +69,7 @@ def open_inputs(
     found: list[Input] = []
     for place in places:
         for source in find_files(place, kind=kind, repair_encoding=repair_encoding):
-            recognised = recognise_file(_head(source), format=format, fields=fields)
+            recognised = recognise_file(head_values(source), format=format, fields=fields)
             found.append(Input(first_index + len(found), source, recognised))
     return found
 
@@ -84,13 +84,3 @@ def num_bytes(inputs: Sequence[Input]) -> int | None:
     sizes = [size_bytes(one.source) for one in inputs]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
-
-
-def _head(source: SourceFile) -> Iterator[dict[str, Any]]:
-    """The rows to recognise a file by; a file that cannot be read says so when it is read as a whole."""
-    try:
-        for row in read_every_row(source):
-            if isinstance(row, Row):
-                yield row.value
-    except DataError:
-        return

@@ -116,7 +116,7 @@ def count_stats(
     places: Sequence[Place],
     *,
     open_renderer: "Callable[[], Renderer] | None" = None,
-    max_length: int = 2048,
+    max_length: int = 1024,
     batch_size: int = 16,
     kind: str | None = None,
     format: str | None = None,

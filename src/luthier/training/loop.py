@@ -107,8 +107,8 @@ def train(
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
     `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of
-    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
-    and the rows are named), CheckpointError where a checkpoint cannot be written.
+    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not
+    finite (the weights are not moved and the rows are named), CheckpointError where a checkpoint cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
     said = list(notes)  # a tracker is told nothing before its start

@@ -22,17 +22,9 @@ from luthier.errors import DataError
 from tests.data.checks.files import lines_of, some_rows, write
 
 
-def every_check() -> list[type[Check]]:
-    """Every check of the room, in CHECKS or not yet."""
-    for module in pkgutil.iter_modules(luthier.data.checks.__path__):
-        importlib.import_module(f"luthier.data.checks.{module.name}")
-    found = [one for one in Check.__subclasses__() if one.__module__.startswith("luthier.")]
-    return [*CHECKS, *sorted({*found} - {*CHECKS}, key=lambda one: one.__name__)]
-
-
 def checked(train: list[Path], valid: list[Path], workers: int, piece_bytes: int) -> dict[str, Any]:
     places: Any = {"train": train, "valid": valid}
-    return check_places(places, every_check(), Context, workers=workers, piece_bytes=piece_bytes).to_dict()
+    return check_places(places, CHECKS, Context, workers=workers, piece_bytes=piece_bytes).to_dict()
 
 
 def without_places(report: Report) -> list[tuple[Any, ...]]:
@@ -49,6 +41,12 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     valid = some_rows(80, seed=1)
     valid[::8] = [row for row in train if isinstance(row, dict)][:10]
     return write(folder / "train.jsonl", train), write(folder / "valid.jsonl", valid)
+
+
+def test_every_check_of_the_room_is_run() -> None:
+    for module in pkgutil.iter_modules(luthier.data.checks.__path__):
+        importlib.import_module(f"luthier.data.checks.{module.name}")
+    assert {one for one in Check.__subclasses__() if one.__module__.startswith("luthier.")} == set(CHECKS)
 
 
 def test_processes_and_pieces_do_not_change_the_report(messy: tuple[Path, Path]) -> None:
@@ -156,9 +154,7 @@ def test_progress_adds_up_to_the_size(messy: tuple[Path, Path]) -> None:
     for workers, piece_bytes in ((1, 1 << 24), (2, 5_000)):
         told: list[int] = []
         places: Any = {"train": [train]}
-        check_places(
-            places, every_check(), Context, workers=workers, piece_bytes=piece_bytes, on_bytes=told.append
-        )
+        check_places(places, CHECKS, Context, workers=workers, piece_bytes=piece_bytes, on_bytes=told.append)
         assert sum(told) == train.stat().st_size
 
 

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.data.options import BatchSize, Fields, Files, Format, MaxLength, RepairEncoding, Workers
+
 if TYPE_CHECKING:
     from luthier.chat.render import Renderer
     from luthier.data.checks import Report
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Training data: files, folders, globs, hub ids.")
-]
 
 
 def check(
@@ -28,10 +26,8 @@ def check(
         str | None,
         typer.Option(help="Whose tokenizer and template to measure lengths with: name, folder, hub id."),
     ] = None,
-    max_length: Annotated[int, typer.Option(min=2, help="With --model: tokens that a row may have.")] = 2048,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="With --model: rows a step, for what steps share.")
-    ] = 16,
+    max_length: MaxLength = 1024,
+    batch_size: BatchSize = 16,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Evaluation files that training must not contain, or `luthier` for its own."),
@@ -51,28 +47,16 @@ def check(
         bool,
         typer.Option("--semantic", help="Also find rows that mean the same, by embeddings (extra: embed)."),
     ] = False,
-    format: Annotated[
-        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The format's field names, as NEW=OLD: question=prompt reads `prompt` as the question."
-        ),
-    ] = None,
-    repair_encoding: Annotated[
-        bool, typer.Option("--repair-encoding", help="Read lines that are not UTF-8 as Windows-1252.")
-    ] = False,
+    format: Format = None,
+    fields: Fields = None,
+    repair_encoding: RepairEncoding = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Tell every finding whole, not only the first.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page for the browser.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes for large files; default: one a core.", show_default=False),
-    ] = None,
+    workers: Workers = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --html page.")] = False,
 ) -> None:
     """Find what is wrong with the data: broken rows, duplicates, leaks, placeholders and much more.

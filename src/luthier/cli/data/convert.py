@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.data.options import Fields, RepairEncoding
+
 if TYPE_CHECKING:
     from luthier.data.convert import Conversion, Counted
 
@@ -23,10 +25,7 @@ def convert(
     from_: Annotated[
         str | None, typer.Option("--from", help="The rows' format, where it is not to be recognised.")
     ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(help="Rename fields before reading: new=old, such as prompt=question_text."),
-    ] = None,
+    fields: Fields = None,
     drop_fields: Annotated[
         bool, typer.Option("--drop-fields", help="Leave out the fields that the format does not know.")
     ] = False,
@@ -38,9 +37,7 @@ def convert(
         bool,
         typer.Option("--skip-bad", help="Leave out rows that cannot be read or written, and count them."),
     ] = False,
-    repair_encoding: Annotated[
-        bool, typer.Option("--repair-encoding", help="Read lines that are not UTF-8 as Windows-1252.")
-    ] = False,
+    repair_encoding: RepairEncoding = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from luthier.cli.data.options import Fields, Format
+
 if TYPE_CHECKING:
     from luthier.data.filter import Condition
 
@@ -49,12 +51,8 @@ def filter(
     removed: Annotated[
         Path | None, typer.Option(help="Write what was left out there, with the reason.")
     ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option(help="Names of fields: ours=theirs, such as prompt=question_text.")
-    ] = None,
+    format: Format = None,
+    fields: Fields = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:

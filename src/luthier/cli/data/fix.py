@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from luthier.cli.data.options import Fields, Format
+
 if TYPE_CHECKING:
     from luthier.data.fix import Plan
 
@@ -51,12 +53,8 @@ def fix(
             help="Who gives way where training shares rows with valid or test: train, or the other."
         ),
     ] = "train",
-    format: Annotated[
-        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option(help="Names of fields: ours=theirs, such as prompt=question_text.")
-    ] = None,
+    format: Format = None,
+    fields: Fields = None,
     force: Annotated[bool, typer.Option("--force", help="Write over files of an earlier run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan and the counts as JSON.")] = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.data.options import Fields
+
 if TYPE_CHECKING:
     from luthier.data.mix_recipe import MixRecipe
 
@@ -59,9 +61,7 @@ def mix(
     format: Annotated[
         str | None, typer.Option(help="The sources' format, where it is not to be recognised.")
     ] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option(help="Names of fields: ours=theirs, such as prompt=question_text.")
-    ] = None,
+    fields: Fields = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing mix.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:

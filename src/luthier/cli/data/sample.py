@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.data.options import Fields, Format
+
 if TYPE_CHECKING:
     from luthier.data.review import Summary
 
@@ -27,12 +29,8 @@ def sample(
         typer.Option("--apply", help="Write FILE to --out without rejected rows and with the edited ones."),
     ] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print what the record says so far.")] = False,
-    format: Annotated[
-        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option(help="Names of fields: ours=theirs, such as prompt=question_text.")
-    ] = None,
+    format: Format = None,
+    fields: Fields = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sample or the summary as JSON.")] = False,
 ) -> None:

@@ -5,10 +5,11 @@ Knows nothing of how tokens come to be; everything heavy is imported when the ve
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from luthier.cli.data.options import Fields, Format
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="Training data, JSON lines.")],
+    file: Annotated[str, typer.Argument(help="Training data: a file, a folder, a glob, a hub id.")],
     model: Annotated[str, typer.Option(help="Whose tokenizer and template: name, folder or hub id.")] = (
         "luthier-nano"
     ),
     num_rows: Annotated[int, typer.Option("-n", min=1, help="How many rows to show.")] = 3,
-    row: Annotated[int | None, typer.Option(min=1, help="Show the row of this line only.")] = None,
+    row: Annotated[
+        int | None, typer.Option(min=1, help="Show the row of this line (or number) only.")
+    ] = None,
+    format: Format = None,
+    fields: Fields = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print ids, weights and texts as JSON.")] = False,
 ) -> None:
     """Show rows as the model will see them: the supervised text in colour, ids, weights and counts."""
@@ -31,50 +36,72 @@ def show(
     from luthier.cli.common import model_ref, quiet_libraries
     from luthier.models.load import find_model, load_tokenizer
 
-    chosen = _choose(file, num_rows, row)
+    chosen = _choose(file, num_rows, row, format, fields or ())
     quiet_libraries()
     tokenizer = load_tokenizer(find_model(model_ref(model)).tokenizer_place)
     renderer = Renderer(tokenizer)
-    shown = [_rendered(renderer, tokenizer, one) for one in chosen]
+    shown = [_rendered(renderer, tokenizer, one, name) for one, name in chosen]
     if as_json:
-        print(json.dumps({"file": str(file), "model": model, "rows": shown}))
+        print(json.dumps({"file": file, "model": model, "rows": shown}))
         return
     _print_rows(shown)
 
 
-def _choose(file: Path, num_rows: int, line: int | None) -> "list[Row]":
-    """The first rows of the file, or the one at `line`. Raises DataError where there is none."""
+def _choose(
+    file: str, num_rows: int, number: int | None, format: str | None, fields: Sequence[str]
+) -> "list[tuple[Row, str | None]]":
+    """The first rows of the file, or the one with that number, each with its format.
+
+    Raises DataError where there is none, and at a row before it that cannot be read.
+    """
+    from dataclasses import replace
     from itertools import islice
 
-    from luthier.data.sources import read_rows
+    from luthier.data.formats import parse_fields, recognise_file
+    from luthier.data.sources import find_files, head_values, read_rows
     from luthier.errors import DataError
 
-    if line is None:
-        return list(islice(read_rows(file), num_rows))
-    last = 0
-    for one in read_rows(file):
-        last = one.number
-        if last == line:
-            return [one]
-    raise DataError(f"{file}: there is no row at line {line}; the last row is at line {last}")
+    formats = {
+        source.place: recognise_file(head_values(source), format=format, fields=parse_fields(fields))
+        for source in find_files(file)
+    }
+    rows = (replace(row, value=formats[row.file].rename(row.value)) for row in read_rows(file))
+    if number is None:
+        return [(row, formats[row.file].of(row.value)) for row in islice(rows, num_rows)]
+    last = None
+    for row in rows:
+        if row.number == number:
+            return [(row, formats[row.file].of(row.value))]
+        last = row
+    assert last is not None
+    raise DataError(
+        f"{file}: there is no row at {last.unit} {number}; the last row is at {last.unit} {last.number}"
+    )
 
 
-def _rendered(renderer: "Renderer", tokenizer: Any, row: "Row") -> dict[str, Any]:
+def _rendered(renderer: "Renderer", tokenizer: Any, row: "Row", format: str | None) -> dict[str, Any]:
     """A row's renderings as JSON values. Raises LuthierError with the place of the row."""
-    from luthier.data.formats import recognise, to_conversation
+    from luthier.chat.messages import Conversation
+    from luthier.data.formats import read_example
     from luthier.errors import LuthierError
 
-    if recognise(row.value) == "text":
-        return {"line": row.number, "format": "text", "renderings": [_rendered_text(tokenizer, row)]}
-    conversation = to_conversation(row.value, where=row.where)
+    name, example = read_example(row.value, where=row.where, format=format)
+    told = {"line": row.number, "unit": row.unit, "format": name}
+    if example.kind == "text":
+        return {**told, "renderings": [_rendered_text(tokenizer, row)]}
+    tools = example.conversation.tools
+    conversations = [Conversation(example.messages, tools)]
+    if example.rejected:
+        conversations.append(Conversation((*example.conversation.messages, *example.rejected), tools))
     try:
         renderings = [
             _to_dict(renderer.decode, rendering.token_ids, rendering.weights)
+            for conversation in conversations
             for rendering in renderer.render(conversation)
         ]
     except LuthierError as error:
         raise type(error)(f"{row.where}: {error}") from error
-    return {"line": row.number, "format": recognise(row.value), "renderings": renderings}
+    return {**told, "renderings": renderings}
 
 
 def _rendered_text(tokenizer: Any, row: "Row") -> dict[str, Any]:
@@ -120,7 +147,9 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
             part = f", rendering {number} of {len(row['renderings'])}" if len(row["renderings"]) > 1 else ""
             counts = f"{rendering['num_tokens']} tokens, {rendering['num_supervised']} supervised"
             console.print()
-            console.print(Text(f"line {row['line']} ({row['format']}{part}): {counts}", style="bold"))
+            console.print(
+                Text(f"{row['unit']} {row['line']} ({row['format']}{part}): {counts}", style="bold")
+            )
             console.print(_coloured(rendering, in_colour))
             for name, values in (("ids", rendering["token_ids"]), ("weights", rendering["weights"])):
                 listed = " ".join(f"{value:g}" if name == "weights" else str(value) for value in values)

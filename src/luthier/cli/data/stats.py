@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.data.options import BatchSize, Fields, Format, MaxLength, RepairEncoding, Workers
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -26,24 +28,12 @@ def stats(
         str | None,
         typer.Option(help="Count tokens with this model's tokenizer and template: name, folder, hub id."),
     ] = None,
-    max_length: Annotated[int, typer.Option(min=2, help="With --model: tokens that a row may have.")] = 2048,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="With --model: rows a step, for what steps share.")
-    ] = 16,
-    format: Annotated[
-        str | None, typer.Option(help="The rows' format, where it is not to be recognised.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(help="Rename fields before reading: new=old, such as prompt=question_text."),
-    ] = None,
-    repair_encoding: Annotated[
-        bool, typer.Option("--repair-encoding", help="Read lines that are not UTF-8 as Windows-1252.")
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes for large files; default: one a core.", show_default=False),
-    ] = None,
+    max_length: MaxLength = 1024,
+    batch_size: BatchSize = 16,
+    format: Format = None,
+    fields: Fields = None,
+    repair_encoding: RepairEncoding = False,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Count what is in the files: kinds, turns, lengths, classes, languages. Nothing is judged."""

@@ -93,7 +93,7 @@ def check_files(
     kind: str | None = None,
     repair_encoding: bool = False,
     open_renderer: "Callable[[], Renderer] | None" = None,
-    max_length: int = 2048,
+    max_length: int = 1024,
     batch_size: int = 16,
     placeholders: frozenset[str] = frozenset(),
     task: str | None = None,

@@ -45,7 +45,7 @@ class Context:
 
     scratch: Path
     open_renderer: Callable[[], Renderer] | None = None
-    max_length: int = 2048
+    max_length: int = 1024
     batch_size: int = 16
     placeholders: frozenset[str] = frozenset()
     task: str | None = None

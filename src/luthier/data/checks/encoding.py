@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from luthier.data.checks.check import Check, Context, Tallies, Totals
@@ -77,7 +77,7 @@ _KINDS: dict[str, _Kind] = {
     "mojibake": _Kind(
         "warning",
         "hold letters that were read in the wrong encoding, such as â€™ or Ã©",
-        "Read the source again as UTF-8, or repair the texts (the package ftfy does).",
+        "Read the source again as UTF-8, or repair the texts: `luthier data fix` does where it is certain.",
     ),
     "control_characters": _Kind(
         "warning",
@@ -122,7 +122,7 @@ class Encoding(Check):
         if match is not None and not any(_ABOUT_MARKUP.search(text) for text in texts):
             self.tallies[row.split, "html_residue"].add(row, _around(answer, match))
 
-    def _look_closer(self, row: CheckedRow, texts: list[str]) -> None:
+    def _look_closer(self, row: CheckedRow, texts: Sequence[str]) -> None:
         for name, finds in _TESTS:
             for text in texts:
                 match = finds(text)

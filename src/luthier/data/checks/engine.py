@@ -33,8 +33,17 @@ from luthier.data.checks.report import (
 )
 from luthier.data.checks.row import CheckedRow, check_row
 from luthier.data.formats import FileFormat, recognise_file
-from luthier.data.rows import Row, Unit, place_of
-from luthier.data.sources import Shard, SourceFile, find_files, read_at, read_every_row, shards, size_bytes
+from luthier.data.rows import Unit, place_of
+from luthier.data.sources import (
+    Shard,
+    SourceFile,
+    find_files,
+    head_values,
+    read_at,
+    read_every_row,
+    shards,
+    size_bytes,
+)
 from luthier.errors import DataError
 
 Place = str | Path
@@ -140,21 +149,11 @@ def find_checked_files(
     for split in SPLITS:
         for place in places.get(split, ()):
             for source in find_files(place, kind=kind, repair_encoding=repair_encoding):
-                head = _head(source)
+                head = head_values(source)
                 files.append(
                     CheckedFile(len(files), split, source, recognise_file(head, format=format, fields=fields))
                 )
     return files
-
-
-def _head(source: SourceFile) -> Iterator[Mapping[str, Any]]:
-    """The rows to recognise a file by; what cannot be read is found again, and told, by the scan."""
-    try:
-        for row in read_every_row(source):
-            if isinstance(row, Row):
-                yield row.value
-    except DataError:
-        return
 
 
 def read_habits(files: Sequence[CheckedFile]) -> dict[SplitName, Habits]:

@@ -91,9 +91,7 @@ def _side_by_side(figures: Mapping[str, Mapping[str, Any]], title: str) -> str:
 
 def _table_of_rows(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return _table(
-        [_words(name) for name in columns], [[row.get(name) for name in columns] for row in rows], title
-    )
+    return _table(columns, [[row.get(name) for name in columns] for row in rows], title)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> str:

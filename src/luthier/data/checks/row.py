@@ -78,7 +78,7 @@ class CheckedRow:
         """The turns before the last answer."""
         return self.example.before_answer if self.example else ()
 
-    @property
+    @once
     def asked(self) -> str:
         """The last turn before the answer that is not the assistant's; empty where there is none."""
         return next((m.content for m in reversed(self.before) if m.role in ("user", "tool")), "")
@@ -97,7 +97,14 @@ class CheckedRow:
         return f"{shorten(self.asked, half)} -> {shorten(self.answer, half)}"
 
     def texts(self) -> list[str]:
-        """Every text of the row: the document, or what each turn says and thinks, the rejected answer too."""
+        """Every text of the row: the document, or what each turn says and thinks, the rejected answer too.
+
+        Many checks read it: it is made once, and not to be changed.
+        """
+        return self._texts
+
+    @once
+    def _texts(self) -> list[str]:
         if self.example is None:
             return []
         if self.example.kind == "text":

@@ -6,6 +6,7 @@ This room knows nothing of what a row means.
 
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from luthier.data.rows import Row, UnreadableRow
 from luthier.data.sources.arrow import read_arrow
@@ -31,6 +32,7 @@ __all__ = [
     "UnreadableRow",
     "find_all",
     "find_files",
+    "head_values",
     "read_at",
     "read_every_row",
     "read_rows",
@@ -83,6 +85,16 @@ def read_every_row(
         yield from rows
     elif shard is None:
         raise DataError(f"{file.place}: the file is empty; expected at least one row")
+
+
+def head_values(file: SourceFile) -> Iterator[dict[str, Any]]:
+    """The fields of a file's rows, to recognise it by; what cannot be read is told by whoever reads it as a whole."""
+    try:
+        for row in read_every_row(file):
+            if isinstance(row, Row):
+                yield row.value
+    except DataError:
+        return
 
 
 def read_at(file: SourceFile, numbers: Collection[int]) -> dict[int, Row | UnreadableRow]:
