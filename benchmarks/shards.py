@@ -6,7 +6,8 @@ map       each shard is scanned in a process of its own with a scratch folder of
 merge     the scans are merged in the order of the shards; the report must be the one of a single process, key by key
 shuffle   the ledger is scattered by hash, and each part answered alone in a process of its own; the counts must add up
 
-From the measured seconds a row follows what 1 TB would take (docs/scale.md says what that leaves out).
+It is done at two sizes, a quarter of the rows and all: their difference is what a row costs, without what is paid once.
+From it follows what 1 TB would take (docs/scale.md says what that leaves out).
 """
 
 import argparse
@@ -101,6 +102,12 @@ def simulate(files: Files, num_shards: int, num_parts: int) -> dict[str, Any]:
     }
 
 
+def measure(rows: int, num_shards: int, num_parts: int) -> dict[str, Any]:
+    """`simulate` on files of its own, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="luthier-benchmark-") as folder:
+        return simulate(write_rows(Path(folder), Planted.for_rows(rows)), num_shards, num_parts)
+
+
 def merged(scans: Sequence[Scan], files: Sequence[CheckedFile]) -> Scan:
     """The scans in the order of their shards, as a left fold: any bracketing gives the same."""
     whole, *later = scans
@@ -116,20 +123,23 @@ def shuffled(ledger: Ledger, folder: Path, num_parts: int) -> list[Path]:
     return ledger.scatter("content", num_parts, parts, ["train"])
 
 
-def terabyte(measured: dict[str, Any], cores: int) -> list[dict[str, Any]]:
+def seconds_per_row(small: dict[str, Any], large: dict[str, Any], name: str) -> float:
+    return float(large[name] - small[name]) / (large["rows"] - small["rows"])
+
+
+def terabyte(small: dict[str, Any], large: dict[str, Any], cores: int) -> list[dict[str, Any]]:
     """Hours for 1 TB of rows of the measured size, on 1, 16 and 128 machines, every core as fast as this one."""
-    rows = TERABYTE / (measured["bytes"] / measured["rows"])
-    map_seconds = rows * measured["map_seconds"] / measured["rows"]
-    reduce_seconds = rows * measured["merge_and_conclude_seconds"] / measured["rows"]
+    rows = TERABYTE / (large["bytes"] / large["rows"])
+    map_seconds = rows * seconds_per_row(small, large, "map_seconds")
+    reduce_seconds = rows * seconds_per_row(small, large, "merge_and_conclude_seconds")
     return [
         {
             "machines": machines,
             "map_hours": round(map_seconds / machines / cores / 3600, 2),
-            "reduce_hours": round(reduce_seconds / machines / 3600, 2),
-            "scratch_gigabytes_a_machine": round(
-                rows * measured["scratch_bytes_per_row"] / machines / 1e9, 1
-            ),
-            "ledger_gigabytes_a_machine": round(rows * measured["ledger_bytes_per_row"] / machines / 1e9, 2),
+            "reduce_hours_on_one_core_each": round(reduce_seconds / machines / 3600, 2),
+            "reduce_hours_on_all_cores": round(reduce_seconds / machines / cores / 3600, 2),
+            "scratch_gigabytes_a_machine": round(rows * large["scratch_bytes_per_row"] / machines / 1e9, 1),
+            "ledger_gigabytes_a_machine": round(rows * large["ledger_bytes_per_row"] / machines / 1e9, 2),
         }
         for machines in MACHINES
     ]
@@ -145,21 +155,28 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=16, help="cores of each machine, for the arithmetic")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="luthier-benchmark-") as folder:
-        files = write_rows(Path(folder), Planted.for_rows(parse_size(options.rows)))
-        measured = simulate(files, options.shards, options.parts)
-    plan = terabyte(measured, options.cores)
+    small, large = (
+        measure(rows, options.shards, options.parts)
+        for rows in (parse_size(options.rows) // 4, parse_size(options.rows))
+    )
+    plan = terabyte(small, large, options.cores)
     if options.json:
-        print(json.dumps({"measured": measured, "cores": options.cores, "terabyte": plan}, indent=2))
+        print(
+            json.dumps({"small": small, "large": large, "cores": options.cores, "terabyte": plan}, indent=2)
+        )
     else:
-        print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in measured.items()))
+        print("\n".join(f"{name.replace('_', ' ')}: {small[name]}, {large[name]}" for name in large))
+        for name in ("map_seconds", "merge_and_conclude_seconds"):
+            said = name.replace("_", " ").replace(" seconds", "")
+            print(f"microseconds a row, {said}: {1e6 * seconds_per_row(small, large, name):.1f}")
         print(
             "\n".join(
                 ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one.items()) for one in plan
             )
         )
-    if not measured["reports_are_identical"] or measured["copies"] != measured["copies_by_parts"]:
-        raise SystemExit("the shards and the single process disagree")
+    for one in (small, large):
+        if not one["reports_are_identical"] or one["copies"] != one["copies_by_parts"]:
+            raise SystemExit("the shards and the single process disagree")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 How the splits are kept apart. Every wording (a frame with its slots filled) belongs to one split. At least
 half of the validation and test items use frames that train does not have at all (tag `unseen-frame`); the
 others use frames of train with other words in the slots (tag `unseen-wording`). No item uses a word that
-train does not use.
+train does not use, and none is nearly a question of train (`likeness`).
 
 Knows nothing of models, tokenizers or graders.
 """
@@ -21,6 +21,7 @@ from luthier.demo.elsewhere import NEAR_SUBJECTS, refusals
 from luthier.demo.facts import FACTS, facts_prompt, joint_answers, numbers_of, wrong_numbers
 from luthier.demo.grammar import Core, Cores, FilledCore, Phrasebook, fillings, normalised, spoken
 from luthier.demo.phrasings import FACT_PHRASEBOOKS
+from luthier.demo.likeness import Asked
 from luthier.demo.smalltalk import CHATS, LOOKUP_SUBJECTS
 from luthier.errors import DataError
 from luthier.files import write_text_atomic
@@ -83,8 +84,9 @@ class _Taken:
     wordings: dict[str, Split] = field(default_factory=dict)
     train_frames: set[str] = field(default_factory=set)
     train_words: set[str] = field(default_factory=set)
+    asked_in_train: Asked = field(default_factory=Asked)
 
-    def allows(self, question: str, filled: FilledCore, split: Split, novelty: Novelty) -> bool:
+    def allows(self, question: str, filled: FilledCore, split: Split, novelty: Novelty, kind: Kind) -> bool:
         if normalised(question) in self.questions:
             return False
         if self.wordings.get(normalised(filled.direct), split) != split:
@@ -93,14 +95,19 @@ class _Taken:
             return True
         if novelty == "unseen-frame" and _frame(filled.core) in self.train_frames:
             return False
-        return set(normalised(question).split()) <= self.train_words
+        words = normalised(question).split()
+        if not set(words) <= self.train_words:
+            return False
+        return kind == "off" or not self.asked_in_train.knows(words)  # a greeting can only be like a greeting
 
     def take(self, question: str, filled: FilledCore, split: Split) -> None:
         self.questions.add(normalised(question))
         self.wordings[normalised(filled.direct)] = split
         if split == "train":
             self.train_frames.add(_frame(filled.core))
-            self.train_words |= set(normalised(question).split())
+            words = normalised(question).split()
+            self.train_words |= set(words)
+            self.asked_in_train.add(words)
 
 
 def _frame(core: Core) -> str:
@@ -195,7 +202,7 @@ def _draw(
         filled = wordings[0]
         wordings.rotate(-1)
         question = spoken(filled, subject.book.contexts, rng)
-        if not taken.allows(question, filled, split, novelty):
+        if not taken.allows(question, filled, split, novelty, subject.kind):
             continue
         taken.take(question, filled, split)
         examples.append(Example(question, rng.choice(subject.answers(filled)), subject, filled, novelty))

@@ -42,8 +42,8 @@ MIN_ROWS = 100
 ALIKE_SHARE = 0.3
 # Prompts that nearly all begin alike carry an instruction on purpose.
 MEANT_SHARE = 0.9
-# Real sets lie between 0.2 and 0.9; a set that goes round a few sentences lies under 0.05.
-LOW_DIVERSITY = 0.05
+# Real sets lie between 0.2 and 0.9; a set that goes round a few sentences lies under 0.03.
+LOW_DIVERSITY = 0.03
 MIN_SEQUENCES = 1000
 # Openings under this share are not told.
 TOLD_SHARE = 0.05

@@ -72,7 +72,7 @@ class ConflictingAnswers(Check):
                 "conflicting_answers",
                 "warning",
                 split,
-                f"{num_prompts:,} prompts have more than one answer "
+                f"{num_prompts:,} {'prompt has' if num_prompts == 1 else 'prompts have'} more than one answer "
                 f"({found.count:,} of {rows_word(totals.rows[split])})",
                 "If only one of the answers is right, keep that one. If several are meant, leave them.",
                 found.count,

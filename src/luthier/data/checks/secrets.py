@@ -149,7 +149,7 @@ class Secrets(Check):
                     "error" if any(kinds[kind] for kind in _KEY_KINDS) else "warning",
                     split,
                     totals,
-                    f"{tally.count:,} of {rows} hold what looks like a secret: {_listed(kinds, _SECRET)}",
+                    f"{tally.count:,} of {rows} hold what looks like secrets: {_listed(kinds, _SECRET)}",
                     "Replace them before training, and revoke those that are real: a model can be made to say them.",
                 )
             if "personal_data" in tallies:
