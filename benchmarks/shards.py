@@ -1,6 +1,6 @@
 """A simulation of the data checks on a cluster: shards scanned apart, scans merged, the ledger shuffled by hash.
 
-    python benchmarks/shards.py [--rows 40k] [--shards 8] [--parts 5] [--cores 16] [--json]
+    python benchmarks/shards.py [--rows 200k] [--shards 8] [--parts 5] [--cores 16] [--json]
 
 map       each shard is scanned in a process of its own with a scratch folder of its own, as on its own machine
 merge     the scans are merged in the order of the shards; the report must be the one of a single process, key by key
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default="40k")
+    parser.add_argument("--rows", default="200k")
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--parts", type=int, default=5)
     parser.add_argument("--cores", type=int, default=16, help="cores of each machine, for the arithmetic")

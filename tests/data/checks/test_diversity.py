@@ -81,7 +81,7 @@ def test_a_few_sentences_over_and_over() -> None:
 
 @pytest.mark.parametrize("check", [RepeatedOpenings, WordDiversity])
 def test_pieces_find_what_the_whole_finds(check: Any) -> None:
-    made = rows([f"What about the big {t}" for t in varied(90)] + varied(90, seed=4), varied(6, seed=5) * 30)
+    made = rows([f"What about the big {t}" for t in varied(90)] + varied(90, seed=4), varied(4, seed=5) * 45)
     assert find(check, made)
     assert_merges(check, {"train": made, "valid": made[:20]})
 
