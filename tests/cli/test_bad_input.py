@@ -164,3 +164,29 @@ def test_export_never_overwrites(workplace: Path, capsys: pytest.CaptureFixture[
     (workplace / "out" / "mine.txt").write_text("mine")
     assert "not empty" in said(capsys, "export", "model", "--out", "out")
     assert [path.name for path in (workplace / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = pytest.importorskip("resource")
+    rows = workplace / "many.jsonl"
+    rows.write_text((json.dumps(GOOD) + "\n") * 2000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        text = said(capsys, "data", "convert", "many.jsonl", "out.jsonl", "--to", "alpaca")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert text.startswith("error: File too large. Make room") and "TMPDIR" in text
+    assert not [path for path in workplace.iterdir() if "out.jsonl" in path.name]
+
+
+def test_an_output_inside_a_file_is_told(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "data", "convert", "rows.jsonl", "rows.jsonl/out.jsonl", "--to", "alpaca")
+    assert text.startswith("error: ") and "rows.jsonl" in text and "Traceback" not in text
+
+
+def test_a_closed_standard_input_is_no_terminal(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "needs a terminal" in said(capsys, "data", "sample", "rows.jsonl")

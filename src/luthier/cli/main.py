@@ -3,7 +3,9 @@
 Verb files import only typer at their top, so that `luthier --help` answers at once.
 """
 
+import errno
 import sys
+import tempfile
 from typing import Annotated
 
 import typer
@@ -59,9 +61,25 @@ def main() -> None:
 
         Console(stderr=True).print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {_refused(error)}", file=sys.stderr)
+        sys.exit(2)  # 1 is an answer of some verbs: `data check --strict`, `data diff --exit-code`
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _refused(error: OSError) -> str:
+    """What the machine would not do: a full disk and a forbidden folder are not the program's fault."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return f"{where}{error.strerror}"
+    return (
+        f"{where}{error.strerror}. Make room where the output goes and in "
+        f"{tempfile.gettempdir()} for temporary files (TMPDIR names another folder)"
+    )

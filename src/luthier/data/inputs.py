@@ -42,7 +42,7 @@ class Input:
         for row, checked in self.rows(on_bytes=on_bytes):
             if isinstance(row, UnreadableRow) or checked.problem is not None:
                 raise DataError(
-                    f"{checked.problem}\n  To leave such rows out: luthier data fix {self.source.place}"
+                    f"{checked.problem}\n  To leave such rows out: luthier data fix {self.source.place} --out FIXED"
                 )
             yield row, checked
 
@@ -51,7 +51,7 @@ class Input:
         for row in read_every_row(self.source, None, on_bytes=on_bytes):
             if isinstance(row, UnreadableRow):
                 raise DataError(
-                    f"{row.problem}\n  To leave such rows out: luthier data fix {self.source.place}"
+                    f"{row.problem}\n  To leave such rows out: luthier data fix {self.source.place} --out FIXED"
                 )
             yield row, self.format.rename(row.value)
 

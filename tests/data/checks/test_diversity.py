@@ -70,7 +70,7 @@ def test_a_few_sentences_over_and_over() -> None:
     few = varied(5)
     made = rows(varied(400, seed=1), few * 80)
     findings, figures = run(WordDiversity, made)
-    assert [(f.name, f.severity, f.message.split(" of ")[0]) for f in findings] == [
+    assert [(f.name, f.severity, f.message.split(" in ")[1].split(" are ")[0]) for f in findings] == [
         ("low_diversity", "warning", "the answers")
     ]
     assert figures["diversity"]["train"]["prompts"]["diversity"] > 0.98

@@ -32,7 +32,7 @@ def test_ids_do_not_make_a_row_another_but_system_prompts_and_answers_do() -> No
     ]
     finding = only(find(DuplicateRows, rows))
     assert numbers(finding) == [2] and finding.count == 1 and finding.share == 0.2
-    assert finding.message == "1 of 5 rows repeat an earlier row; 4 are distinct"
+    assert finding.message == "1 of 5 training rows repeat an earlier row; 4 are distinct"
 
 
 def test_formats_do_not_make_a_row_another() -> None:
@@ -76,7 +76,7 @@ def test_a_prompt_with_two_answers_is_a_conflict_and_a_repeated_answer_is_none()
     finding = only(find(ConflictingAnswers, rows))
     assert (
         numbers(finding) == [1, 3, 4]
-        and finding.message == "1 prompts have more than one answer (3 of 6 rows)"
+        and finding.message == "1 training prompt has more than one answer (3 of 6 rows)"
     )
     assert [key.number for key in finding.shown[0].rows] == [1, 4]  # type: ignore[union-attr]
 

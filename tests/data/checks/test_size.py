@@ -33,20 +33,20 @@ YES_NO = [{"prompt": f"Q {n}", "completion": ("yes", "no")[n % 2]} for n in rang
 @pytest.mark.parametrize(
     ("rows", "task", "said"),
     [
-        (pairs(300), None, "300 distinct training rows: as a guide, to learn a task takes 500 at least"),
+        (pairs(300), None, "300 distinct training rows: as a guide, 500 at least for a task"),
         (pairs(500), None, None),
         (pairs(499), None, None),  # nearly
         (pairs(100, copies=10), None, "100 distinct training rows"),
-        (pairs(80), "style", "a style or a format takes 100"),
+        (pairs(80), "style", "100 at least for a style or a format"),
         (pairs(100), "style", None),
-        (pairs(600), "domain", "a domain takes 1,000"),
-        ([{"text": f"Document {n}."} for n in range(300)], None, "a domain takes 1,000"),
-        (preferences(300), None, "preferences takes 500"),
+        (pairs(600), "domain", "1,000 at least for a domain"),
+        ([{"text": f"Document {n}."} for n in range(300)], None, "1,000 at least for a domain"),
+        (preferences(300), None, "500 at least for preferences"),
         (preferences(500), None, None),
         (
             classified(20, 4),
             None,
-            "80 distinct training rows for 4 classes: as a guide, to learn each class takes 50",
+            "80 distinct training rows for 4 classes: as a guide, 50 at least for each class",
         ),
         (classified(50, 4), None, None),
         (YES_NO, None, "60 distinct training rows for 2 classes"),

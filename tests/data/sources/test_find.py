@@ -115,7 +115,8 @@ def test_a_folder_and_a_glob(tmp_path: Path) -> None:
     ]
     for place, said in (
         (tmp_path / "empty", "no data file there"),
-        (f"{tmp_path}/*.parquet", r"no data file.*\.csv"),
+        (f"{tmp_path}/*.parquet", r"\*\.parquet: no file matches"),
+        (f"{tmp_path}/*.md", r"no data file.*\.csv"),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(DataError, match=said):

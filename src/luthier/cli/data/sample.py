@@ -92,7 +92,8 @@ def _review(file: str, num_rows: int, reading: dict[str, Any], record: Path) -> 
     from luthier.data.sample import sample_rows
     from luthier.errors import DataError
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # A stream that was closed before the start is None.
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
         raise DataError(
             "reading rows one by one needs a terminal; write the sample with --out FILE, or print it with --json"
         )

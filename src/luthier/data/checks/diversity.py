@@ -26,7 +26,6 @@ from luthier.data.checks.finding import (
     RowKey,
     Severity,
     SplitName,
-    rows_word,
 )
 from luthier.data.checks.row import CheckedRow, identity
 from luthier.data.shingles import ngrams, words
@@ -133,8 +132,8 @@ class WordDiversity(Check):
                 "low_diversity",
                 "warning",
                 "train",
-                f"the {part} of {rows_word(self._num_rows)} use only {found.num_distinct:,} different sequences of "
-                f"three words in {found.num_all:,} ({found.share:.1%})",
+                f"only {found.num_distinct:,} of {found.num_all:,} three-word sequences in the {part} are different "
+                f"({found.share:.1%})",
                 f"The model will learn these sentences by heart. {advice} in many ways; more passes over the same "
                 "sentences are epochs, not rows.",
                 count=self._num_rows,

@@ -12,6 +12,7 @@ from luthier.data.checks.check import Check, Totals
 from luthier.data.checks.finding import (
     MAX_EXAMPLES,
     MAX_ROWS_NAMED,
+    SPLIT_WORDS,
     SPLITS,
     Finding,
     RowKey,
@@ -43,7 +44,7 @@ class DuplicateRows(Check):
                 "duplicate_rows",
                 "warning" if copies.count >= _DUPLICATES_MIN_SHARE * rows else "note",
                 split,
-                f"{copies.count:,} of {rows_word(rows)} repeat an earlier row; "
+                f"{copies.count:,} of {rows:,} {SPLIT_WORDS[split]} rows repeat an earlier row; "
                 f"{only}{rows - copies.count:,} are distinct",
                 "A copy teaches nothing that another epoch would not: remove the copies (luthier data fix), and set "
                 "more epochs if more passes are wanted.",
@@ -72,7 +73,8 @@ class ConflictingAnswers(Check):
                 "conflicting_answers",
                 "warning",
                 split,
-                f"{num_prompts:,} {'prompt has' if num_prompts == 1 else 'prompts have'} more than one answer "
+                f"{num_prompts:,} {SPLIT_WORDS[split]} {'prompt has' if num_prompts == 1 else 'prompts have'} "
+                "more than one answer "
                 f"({found.count:,} of {rows_word(totals.rows[split])})",
                 "If only one of the answers is right, keep that one. If several are meant, leave them.",
                 found.count,

@@ -189,15 +189,13 @@ class NearDuplicates(Check):
     def _repeated(
         self, split: SplitName, records: Records, pairs: Pairs, num_distinct: int, totals: Totals
     ) -> Finding:
-        total = totals.rows[split]
-        left_out = (
-            "" if num_distinct == total else f", its exact copies left out ({num_distinct:,} are distinct)"
-        )
+        distinct = "" if num_distinct == totals.rows[split] else "distinct "
+        rows = f"{len(pairs):,} of {num_distinct:,} {distinct}{SPLIT_WORDS[split]} rows"
         return self._finding(
             "near_duplicate_rows",
             "warning" if len(pairs) >= WARN_SHARE_OF_ROWS * num_distinct else "note",
             split,
-            f"{_counted(len(pairs), total, split)} nearly repeat an earlier one{left_out}",
+            f"{rows} nearly repeat an earlier one",
             "They teach little that is new: keep the best of each, or leave them where the small difference is the "
             "point. `luthier data split` keeps them on one side.",
             records,

@@ -3,6 +3,8 @@
 Knows nothing of single checks.
 """
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from luthier.data.checks.finding import ReportedFinding, Severity
@@ -16,6 +18,8 @@ _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "n
 _MAX_ROWS_SHOWN = 3
 _MAX_WHOLE = 7
 _MAX_FILES_SHOWN = 12
+_FOLDERS = re.compile(r"^.*[/\\]")
+_AFTER_PLACE = re.compile(r"^(:\d+)?: ")
 
 
 def render_report(report: Report, *, full: bool = True) -> "RenderableType":
@@ -26,9 +30,11 @@ def render_report(report: Report, *, full: bool = True) -> "RenderableType":
 
     parts: list[RenderableType] = [_files_table(report), Text(), _headline(report)]
     advised: set[str] = set()
+    num_files = Counter(file.split for file in report.files)
+    several = {split for split, count in num_files.items() if count > 1}
     told = len(report.findings) if full else _told_whole(report)
     for finding in report.findings[:told]:
-        details = [_where(finding)]
+        details = [_where(finding, several=finding.split in several)]
         if finding.advice not in advised:
             details.append(Text(finding.advice))
             advised.add(finding.advice)
@@ -80,15 +86,30 @@ def _title(finding: ReportedFinding) -> "Text":
     return Text.assemble((finding.severity, _STYLE[finding.severity]), "  ", (finding.message, "bold"))
 
 
-def _where(finding: ReportedFinding) -> "Text":
-    """One line: the finding's name, where it is so, and an example."""
+def _where(finding: ReportedFinding, *, several: bool) -> "Text":
+    """One line: the finding's name, where it is so, and an example. `several` files of its split were read."""
     from rich.text import Text
 
-    line = Text(f"{finding.name}: {_lines(finding)}", style="dim", no_wrap=True, overflow="ellipsis")
+    where = _file_and_line(finding) if several and finding.places else _lines(finding)
+    line = Text(f"{finding.name}: {where}", style="dim", no_wrap=True, overflow="ellipsis")
     for example in finding.examples[:1]:
         line.append("  ")
-        line.append(example, style="not dim italic")
+        line.append(_without_place(example, finding.places), style="not dim italic")
     return line
+
+
+def _without_place(example: str, places: tuple[str, ...]) -> str:
+    """What is wrong with a line, without its place: that stands before it already, and the line has an end."""
+    named = next((place for place in places if example.startswith(place)), None)
+    return example if named is None else _AFTER_PLACE.sub("", example.removeprefix(named))
+
+
+def _file_and_line(finding: ReportedFinding) -> str:
+    """A number alone says little where a split has several files; one name leaves room for the example."""
+    unnamed = finding.count - 1
+    more = f" and {unnamed:,} more" if unnamed > 0 else ""
+    name = _FOLDERS.sub("", finding.places[0])
+    return f"{finding.split} {name}{more}"
 
 
 def _lines(finding: ReportedFinding) -> str:

@@ -14,7 +14,6 @@ from luthier.chat.messages import ROLES
 from luthier.data.checks.check import Check, Context, Tallies, Totals
 from luthier.data.checks.finding import SPLITS, Finding, Severity, rows_word
 from luthier.data.checks.row import CheckedRow
-from luthier.data.formats import FORMATS
 
 # What a row says about itself, not to a model.
 _ABOUT_THE_ROW = frozenset(
@@ -60,10 +59,6 @@ class _Trouble(NamedTuple):
     advice: str
 
 
-def _known_formats() -> str:
-    return "; ".join(dict.fromkeys(one.evidence for one in FORMATS.values()))
-
-
 _TROUBLES: dict[str, _Trouble] = {
     "broken_json": _Trouble(
         "error",
@@ -71,7 +66,9 @@ _TROUBLES: dict[str, _Trouble] = {
         "Repair or remove these lines; write the file with a JSON library, one object a line.",
     ),
     "not_utf8": _Trouble(
-        "error", "are not UTF-8", "Save the file as UTF-8 (iconv -f latin1 -t utf-8, if it was latin1)."
+        "error",
+        "are not UTF-8",
+        "Save the file as UTF-8 (iconv -f latin1 -t utf-8, if it was latin1), or let luthier data fix do it.",
     ),
     "not_an_object": _Trouble(
         "error", "are JSON, but no objects", 'Write one JSON object a line, such as {"messages": [...]}.'
@@ -89,7 +86,9 @@ _TROUBLES: dict[str, _Trouble] = {
     "unknown_shape": _Trouble(
         "error",
         "have fields that no known format has",
-        f"Rename the fields, or name them with --fields. Known formats: {_known_formats()}.",
+        "Rename the fields, or say which they are: --fields prompt=question_text,completion=reply. The most usual "
+        "are messages; prompt and completion; instruction and output; question and answer; text and label; text. "
+        "The page on data of the guide lists all.",
     ),
     "unknown_role": _Trouble(
         "error",

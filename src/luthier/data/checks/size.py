@@ -75,7 +75,7 @@ class Size(Check):
             "few_rows",
             "note",
             "train",
-            f"{have}: as a guide, to learn {guide.what} takes {guide.few:,} at least; {guide.good}",
+            f"{have}: as a guide, {guide.few:,} at least for {guide.what}; {guide.good}",
             "A rule of thumb, not a law: train, measure, and add rows of the kind that goes wrong. If the rows are for "
             "something else, say so with --task.",
             rows,

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from luthier.chat.messages import ToolCall
 from luthier.data.checks.check import Check, Context, Tallies, Totals
-from luthier.data.checks.finding import SPLITS, Finding
+from luthier.data.checks.finding import SPLITS, Finding, rows_word
 from luthier.data.checks.row import CheckedRow
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -54,7 +54,8 @@ class ToolCalls(Check):
                     "warning",
                     split,
                     totals,
-                    f"{tally.count:,} rows call a tool otherwise than it is offered: {tally.examples[0]}",
+                    f"{tally.count:,} of {rows_word(totals.rows[split])} call a tool otherwise than it is offered: "
+                    f"{tally.examples[0]}",
                     "A program would refuse the call. Correct the call, or the tool's description.",
                 )
 

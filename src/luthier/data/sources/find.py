@@ -47,7 +47,9 @@ def find_files(
         return _all(name, _walk(name), found)
     if not os.path.lexists(name):
         if any(c in name for c in "*?["):
-            matches = (one for one in glob.glob(name, recursive=True) if os.path.isfile(one))
+            matches = [one for one in glob.glob(name, recursive=True) if os.path.isfile(one)]
+            if not matches:
+                raise DataError(f"{name}: no file matches")
             return _all(name, sorted(matches), found, by_glob=True)
         if _is_hub_id(name):
             return [SourceFile(name, "hub", how="by its name: a set of the hub")]
