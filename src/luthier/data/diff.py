@@ -220,7 +220,7 @@ class _Parts:
         part = records["key"] % np.uint64(_NUM_PARTS)
         for number in np.unique(part):
             with (self._folder / f"{number}.bin").open("ab") as file:
-                records[part == number].tofile(file)
+                file.write(records[part == number].tobytes())
 
 
 def _compare(records: Records, found: Difference, first: "_First") -> None:

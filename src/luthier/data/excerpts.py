@@ -32,7 +32,7 @@ class Excerpts:
             ends = file.tell() + np.cumsum([len(one) for one in data])
             file.write(b"".join(data))
         with path.with_suffix(".ends").open("ab") as file:
-            ends.astype("<u8").tofile(file)
+            file.write(ends.astype("<u8").tobytes())
         self._sizes[-1] += len(texts)
 
     def merge(self, later: "Excerpts") -> None:

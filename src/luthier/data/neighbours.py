@@ -163,7 +163,7 @@ def _write_keys(file: IO[bytes], store: SignatureStore, chosen: Indices, common:
             places = signatures[:, first : first + PLACES_PER_BAND]
             keys[band, common.mask(places, first).all(axis=1) | (places[:, 0] == NOTHING)] = 0
             file.seek(8 * (band * len(chosen) + start))
-            keys[band].tofile(file)
+            file.write(keys[band].tobytes())
 
 
 def _runs(keys: Hashes) -> tuple[Indices, Indices]:

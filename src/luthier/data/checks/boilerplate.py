@@ -71,7 +71,7 @@ class Boilerplate(Check):
         if row.example.kind == "classification":
             return
         if is_refusal(row.answer):
-            self.tallies[row.split, "refusals"].add(row)
+            self.tallies[row.split, "refusals"].add(row, row.answer)
         at = _phrase_at(row.answer)
         if at is not None:
             self.tallies[row.split, "boilerplate"].add(row, row.answer[max(0, at - 30) : at + 120])

@@ -184,7 +184,7 @@ class RepeatedOpenings(Check):
         if not self._files:
             self._files.append(self.context.scratch / f"openings-{uuid.uuid4().hex}.bin")
         with self._files[-1].open("ab") as file:
-            np.array(self._pending, dtype=_RECORD).tofile(file)
+            file.write(np.array(self._pending, dtype=_RECORD).tobytes())
         self._pending = []
 
     def merge(self, later: Self) -> None:

@@ -73,7 +73,7 @@ class Ledger:
         if not self._files:
             self._files.append(self._folder / f"ledger-{uuid.uuid4().hex}.bin")
         with self._files[-1].open("ab") as file:
-            np.array(self._buffer, dtype=RECORD).tofile(file)
+            file.write(np.array(self._buffer, dtype=RECORD).tobytes())
         self._buffer = []
 
     def merge(self, later: "Ledger") -> None:
@@ -126,7 +126,7 @@ class Ledger:
             borders = np.searchsorted(parts[order], np.arange(num_parts + 1))
             for part in np.unique(parts):
                 with paths[part].open("ab") as file:
-                    records[order[borders[part] : borders[part + 1]]].tofile(file)
+                    file.write(records[order[borders[part] : borders[part + 1]]].tobytes())
         return paths
 
 
