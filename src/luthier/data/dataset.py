@@ -34,7 +34,7 @@ class TokenDataset:
     lost tokens to learn, and `num_slid` became `num_windows` rows. `num_documents` rows are pieces of documents that
     stand among chat rows.
 
-    `units` says which rows belong together, where a step counts pairs or labelled answers (see `luthier.data.preferences`);
+    `units` says which rows belong together, where a step counts pairs or labelled answers (`luthier.data.preferences`);
     None where each row stands for itself. `beside` has one unit for each unit of this dataset: rows that are measured
     before a step, and not learnt from.
     """

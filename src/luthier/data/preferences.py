@@ -3,7 +3,7 @@
     pair_dataset       a chosen and a rejected answer to the same turns: a unit has the rows of both
     feedback_dataset   one answer with a thumb up or down: a unit is that answer; `beside` it stands a mismatched one
 
-Of each conversation only the answer is learnt, not the assistant's earlier turns, unless a turn has a weight of its own.
+Of each conversation only the answer is learnt; the assistant's earlier turns are not, unless they have a weight.
 A unit of which any row is too long is left out whole, or is an error: cut on one side alone, it would compare the
 lengths. Knows nothing of files, models and losses.
 """
