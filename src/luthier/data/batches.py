@@ -2,8 +2,8 @@
 
 A step takes `batch_size` rows (or units of rows that belong together), whatever their lengths; its micro-batches are
 only a way to compute it in pieces, so the result does not depend on how they are cut. The order of an epoch follows
-from (seed, epoch) alone: step n is known without having seen steps 0..n-1, and that is all the data cursor a resume needs.
-Rows are padded at the right: under causal attention no real token sees a pad, so no mask is needed.
+from (seed, epoch) alone: step n is known without having seen steps 0..n-1, and that is all the data cursor a resume
+needs. Rows are padded at the right: under causal attention no real token sees a pad, so no mask is needed.
 This file knows nothing of torch, models or losses.
 """
 
