@@ -30,7 +30,8 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, find_model, load_model
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
 from luthier.training.job import Plan, plan_job, run_job
-from luthier.training.loop import Evaluator, Measured, precision
+from luthier.training.learner import precision
+from luthier.training.loop import Evaluator, Measured
 from luthier.training.manifest import same_data
 from luthier.training.tracking import MetricsFile, Sample, Tracker, Trackers
 

@@ -70,7 +70,7 @@ def test_the_metrics_file_holds_every_event(run: Run) -> None:
     assert events[1] == {
         "event": "step", "step": 1, "epoch": 0.1, "loss": 2.0, "learning_rate": 1e-3, "grad_norm": 0.5,
         "tokens": 100, "supervised_tokens": 40, "tokens_per_second": 1234.5,
-        "peak_memory_bytes": 1_900_000_000, "seconds": 1.0,
+        "peak_memory_bytes": 1_900_000_000, "seconds": 1.0, "metrics": {},
     }  # fmt: skip
     assert events[6]["metrics"] == {"accuracy": 0.5}
     assert events[6]["samples"][0] == {

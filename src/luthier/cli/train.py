@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from luthier.training.job import JobResult, Plan
 
 
+_UNIT_WORDS = {"kto": "labelled answers", "dpo": "pairs", "orpo": "pairs", "simpo": "pairs"}
+
+
 def train(
     recipe_and_overrides: Annotated[
         list[str] | None,
@@ -29,6 +32,7 @@ def train(
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="full, top_layers, lora, dora or rslora.")] = None,
+    objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
@@ -53,8 +57,11 @@ def train(
         options["model"] = {"name": model_ref(model)}
     if method:
         options["method"] = {"name": method}
+    if objective:
+        options["objective"] = {"name": objective}
     if resume is not None:
-        if recipe_and_overrides or data or valid or items or model or method or name or overwrite or dry_run:
+        asked = (recipe_and_overrides, data, valid, items, model, method, objective, name, overwrite, dry_run)
+        if any(asked):
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)
         return
@@ -108,8 +115,9 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
     screen.print(table)
     screen.print(f"data: {dataset_words(plan.data_manifest)}")
     rows = plan.train_rows
+    units = "" if rows.units is None else f" in {rows.num_units} {_UNIT_WORDS[plan.recipe.objective.name]}"
     screen.print(
-        f"{rows.num_rows} rows, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
+        f"{rows.num_rows} rows{units}, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
         f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
     )
     if rows.num_documents:

@@ -1,21 +1,22 @@
 """From rows to what one optimizer step computes.
 
-A step takes `batch_size` rows, whatever their lengths; its micro-batches are only a way to compute it in
-pieces, so the result does not depend on how they are cut. The order of an epoch follows from (seed, epoch)
-alone: step n is known without having seen steps 0..n-1, and that is all the data cursor a resume needs.
-Rows are padded at the right: under causal attention no real token sees a pad, so no mask is needed.
+A step takes `batch_size` rows (or units of rows that belong together), whatever their lengths; its micro-batches are
+only a way to compute it in pieces, so the result does not depend on how they are cut. The order of an epoch follows
+from (seed, epoch) alone: step n is known without having seen steps 0..n-1, and that is all the data cursor a resume
+needs. Rows are padded at the right: under causal attention no real token sees a pad, so no mask is needed.
 This file knows nothing of torch, models or losses.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest
+from luthier.data.units import Members
 
 _LENGTH_MULTIPLE = 8  # micro-batches of few distinct shapes let the allocator reuse its blocks
 
@@ -27,7 +28,8 @@ class MicroBatch:
     token_ids_BT: int64, right-padded with 0. targets_BT: the id that position t must predict.
     weights_BT: float32, how much that prediction counts; 0 at pads and wherever nothing is learnt.
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
-    num_tokens: the tokens that are not pads.
+    num_tokens: the tokens that are not pads. members: the rows as units, where they belong together. beside: the rows
+    that are measured before the step, and not learnt from (see TokenDataset).
     """
 
     token_ids_BT: NDArray[np.int64]
@@ -36,9 +38,14 @@ class MicroBatch:
     row_indices_B: NDArray[np.int64]
     num_tokens: int
     places_B: tuple[str, ...] = ()
+    members: Members | None = None
+    beside: "MicroBatch | None" = None
 
     @property
     def weight_sum(self) -> float:
+        """What the loss of a step is divided by: the weight of its tokens, or the number of its units."""
+        if self.members is not None:
+            return float(self.members.num_units)
         return float(self.weights_BT.sum(dtype=np.float64))
 
     @property
@@ -68,7 +75,7 @@ def pad_rows(dataset: TokenDataset, indices: Sequence[int]) -> MicroBatch:
         num_tokens += length
     places = tuple(dataset.places[index] for index in indices)
     row_indices = np.asarray(indices, dtype=np.int64)
-    return MicroBatch(token_ids, targets, weights, row_indices, num_tokens, places)
+    return MicroBatch(token_ids, targets, weights, row_indices, num_tokens, places, dataset.members(indices))
 
 
 def microbatches(
@@ -77,19 +84,28 @@ def microbatches(
     """Cut the rows `indices` into micro-batches of at most `tokens_per_microbatch` padded tokens each.
 
     Rows of like length go together, longest first, so that a lack of memory shows at the first step. A
-    single row longer than the budget is a micro-batch of its own.
+    single row longer than the budget, or a unit that is, is a micro-batch of its own.
     """
     lengths = dataset.lengths()
     ordered = sorted(indices, key=lambda i: (-int(lengths[i]), i))
     batches: list[MicroBatch] = []
     group: list[int] = []
-    for index in ordered:
-        if group and (len(group) + 1) * _padded(int(lengths[group[0]])) > tokens_per_microbatch:
-            batches.append(pad_rows(dataset, group))
+    for unit in dict.fromkeys(dataset.units_of_rows(ordered)):  # in the order of their longest rows
+        rows = dataset.rows_of_units([unit])
+        if group and (len(group) + len(rows)) * _padded(int(lengths[group[0]])) > tokens_per_microbatch:
+            batches.append(_with_beside(dataset, group))
             group = []
-        group.append(index)
-    batches.append(pad_rows(dataset, group))
+        group += sorted(rows, key=lambda i: (-int(lengths[i]), i))
+    batches.append(_with_beside(dataset, group))
     return batches
+
+
+def _with_beside(dataset: TokenDataset, group: Sequence[int]) -> MicroBatch:
+    batch = pad_rows(dataset, group)
+    if dataset.beside is None or batch.members is None:
+        return batch
+    rows = dataset.beside.rows_of_units(batch.members.unit_indices_U.tolist())
+    return replace(batch, beside=pad_rows(dataset.beside, rows))
 
 
 Batch = Forest | MicroBatch
@@ -97,9 +113,9 @@ Cut = Callable[[TokenDataset, Sequence[int], int], Sequence[Batch]]
 
 
 @functools.lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, num_rows: int) -> NDArray[np.int64]:
+def _epoch_order(seed: int, epoch: int, num_units: int) -> NDArray[np.int64]:
     """Kept for the epoch in progress: shuffling a million rows anew at every step would be felt."""
-    order = np.random.default_rng([seed, epoch]).permutation(num_rows)
+    order = np.random.default_rng([seed, epoch]).permutation(num_units)
     order.flags.writeable = False
     return order
 
@@ -108,7 +124,8 @@ def _epoch_order(seed: int, epoch: int, num_rows: int) -> NDArray[np.int64]:
 class BatchPlan:
     """Which rows each optimizer step takes, for any number of epochs.
 
-    The last step of an epoch takes the rows that are left, so every row is seen once an epoch. `cut` makes the
+    A step takes `batch_size` rows, or units where rows belong together. The last step of an epoch takes those that are
+    left, so every row is seen once an epoch. `cut` makes the
     micro-batches of a step: `forests`, or `microbatches` (padded) for models that cannot take a forest.
     """
 
@@ -120,14 +137,14 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.dataset.num_rows // self.batch_size)
+        return -(-self.dataset.num_units // self.batch_size)
 
     def rows_of_step(self, step: int) -> list[int]:
         """The row indices of optimizer step `step` (0-based)."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = _epoch_order(self.seed, epoch, self.dataset.num_rows)
+        order = _epoch_order(self.seed, epoch, self.dataset.num_units)
         start = place * self.batch_size
-        return [int(i) for i in order[start : start + self.batch_size]]
+        return self.dataset.rows_of_units([int(i) for i in order[start : start + self.batch_size]])
 
     def step(self, step: int) -> Sequence[Batch]:
         """The micro-batches of optimizer step `step` (0-based)."""

@@ -17,6 +17,7 @@ from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer, Rendering
 from luthier.data.rows import Row
 from luthier.data.truncate import TooLong, shorten_row
+from luthier.data.units import Members, Units
 from luthier.errors import DataError, LuthierError
 
 _ENCODE_AT_ONCE = 512  # documents handed to the tokenizer in one call: bounds the memory of tokenising
@@ -32,6 +33,10 @@ class TokenDataset:
     Of the rows that were too long: `num_dropped` were left out, `num_truncated` were cut, of which `num_answers_cut`
     lost tokens to learn, and `num_slid` became `num_windows` rows. `num_documents` rows are pieces of documents that
     stand among chat rows.
+
+    `units` says which rows belong together, where a step counts pairs or labelled answers (`luthier.data.preferences`);
+    None where each row stands for itself. `beside` has one unit for each unit of this dataset: rows that are measured
+    before a step, and not learnt from.
     """
 
     token_ids: NDArray[np.int32]
@@ -44,6 +49,25 @@ class TokenDataset:
     num_slid: int = 0
     num_windows: int = 0
     num_documents: int = 0
+    units: Units | None = None
+    beside: "TokenDataset | None" = None
+
+    @property
+    def num_units(self) -> int:
+        """What an optimizer step counts: rows, or the units that they make."""
+        return self.num_rows if self.units is None else self.units.num_units
+
+    def rows_of_units(self, units: Sequence[int]) -> list[int]:
+        """The rows of some units, in their order."""
+        return list(units) if self.units is None else self.units.rows(units)
+
+    def units_of_rows(self, rows: Sequence[int]) -> list[int]:
+        """The unit of each row."""
+        return list(rows) if self.units is None else [int(unit) for unit in self.units.of_rows(rows)]
+
+    def members(self, rows: Sequence[int]) -> Members | None:
+        """The rows as units; None where each row stands for itself."""
+        return None if self.units is None else self.units.members(rows)
 
     @property
     def num_rows(self) -> int:
@@ -79,7 +103,7 @@ class TokenDataset:
         }
 
 
-class _Builder:
+class RowBuilder:
     """Collects rows into flat arrays."""
 
     def __init__(self) -> None:
@@ -133,7 +157,7 @@ def chat_dataset(
     `luthier.data.truncate`; `overlap` is for `sliding`. A row, or a window, in which nothing is left to learn is left
     out. Raises DataError or TemplateError with the place of the row; a row that supervises nothing is an error.
     """
-    rows = _Builder()
+    rows = RowBuilder()
     for place, conversation in conversations:
         _refuse_empty_answer(place, conversation)
         try:
@@ -165,7 +189,7 @@ def _refuse_empty_answer(place: str, conversation: Conversation) -> None:
 
 
 def _add_shortened(
-    rows: _Builder,
+    rows: RowBuilder,
     rendering: Rendering,
     place: str,
     max_length: int,
@@ -204,7 +228,7 @@ def text_dataset(rows: Iterable[Row], tokenizer: Any, *, max_length: int) -> Tok
     end_id = tokenizer.eos_token_id
     if end_id is None:
         raise DataError("this tokenizer has no end-of-text token (eos_token), so documents cannot be ended")
-    pieces = _Builder()
+    pieces = RowBuilder()
     stream = iter(rows)
     while batch := list(islice(stream, _ENCODE_AT_ONCE)):
         texts = [_text_of(row) for row in batch]

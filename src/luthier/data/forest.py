@@ -7,7 +7,7 @@ to end. This file knows nothing of torch, models or losses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.sharing import common_prefix
+from luthier.data.units import Members
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Forest:
     row_nodes_E, row_offsets: the nodes of row b are `row_nodes_E[row_offsets[b]:row_offsets[b + 1]]`.
     row_weights_E: float32, each row's own weight of the prediction of its token; 0 at the row's first.
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
+    members: the rows as units, where they belong together. beside: the rows that are measured before the step, and not
+    learnt from (see TokenDataset).
     """
 
     token_ids_N: NDArray[np.int64]
@@ -38,6 +41,8 @@ class Forest:
     row_offsets: NDArray[np.int64]
     row_indices_B: NDArray[np.int64]
     places_B: tuple[str, ...] = ()
+    members: Members | None = None
+    beside: "Forest | None" = None
 
     @property
     def num_nodes(self) -> int:
@@ -50,6 +55,9 @@ class Forest:
 
     @property
     def weight_sum(self) -> float:
+        """What the loss of a step is divided by: the weight of its tokens, or the number of its units."""
+        if self.members is not None:
+            return float(self.members.num_units)
         return float(self.row_weights_E.sum(dtype=np.float64))
 
     @property
@@ -133,26 +141,46 @@ def plant(dataset: TokenDataset, ordered: Sequence[int]) -> Forest:
         row_offsets,
         np.asarray(ordered, dtype=np.int64),
         tuple(dataset.places[index] for index in ordered),
+        dataset.members(ordered),
     )
 
 
 def forests(dataset: TokenDataset, indices: Sequence[int], nodes_per_microbatch: int) -> list[Forest]:
     """Cut the rows into forests of at most `nodes_per_microbatch` nodes each, the largest first.
 
-    Rows with common prefixes stay together where the budget allows; a single row longer than the budget is a forest
-    of its own. The largest comes first, so that a lack of memory shows at once.
+    Rows with common prefixes stay together where the budget allows, the rows of a unit always; a single row, or unit,
+    longer than the budget is a forest of its own. The largest comes first, so that a lack of memory shows at once.
     """
     groups: list[list[int]] = []
     size = 0
-    previous = np.empty(0, np.int32)
-    for index in sort_rows(dataset, indices):
-        row_ids, _ = dataset.row(index)
-        new = len(row_ids) - common_prefix(previous, row_ids)
+    previous: list[NDArray[np.int32]] = []
+    for unit in dict.fromkeys(dataset.units_of_rows(sort_rows(dataset, indices))):
+        unit_rows = dataset.rows_of_units([unit])
+        ids = [dataset.row(index)[0] for index in unit_rows]
+        new = _new_nodes(ids, previous)
         if not groups or size + new > nodes_per_microbatch:
             groups.append([])
-            size, new = 0, len(row_ids)
-        groups[-1].append(index)
+            size, new = 0, _new_nodes(ids, [])
+        groups[-1] += unit_rows
         size += new
-        previous = row_ids
-    planted = [plant(dataset, group) for group in groups]
+        previous = ids
+    planted = [_plant_group(dataset, group) for group in groups]
     return sorted(planted, key=lambda forest: (-forest.num_nodes, int(forest.row_indices_B[0])))
+
+
+def _new_nodes(rows: Sequence[NDArray[np.int32]], before: Sequence[NDArray[np.int32]]) -> int:
+    """How many nodes rows add at most to a tree that holds the rows `before`."""
+    known = list(before)
+    count = 0
+    for row in rows:
+        count += len(row) - max((common_prefix(one, row) for one in known), default=0)
+        known.append(row)
+    return count
+
+
+def _plant_group(dataset: TokenDataset, group: Sequence[int]) -> Forest:
+    forest = plant(dataset, sort_rows(dataset, group))
+    if dataset.beside is None or forest.members is None:
+        return forest
+    rows = dataset.beside.rows_of_units(forest.members.unit_indices_U.tolist())
+    return replace(forest, beside=plant(dataset.beside, sort_rows(dataset.beside, rows)))

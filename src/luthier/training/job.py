@@ -42,7 +42,7 @@ from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
-from luthier.training.objectives import OBJECTIVES
+from luthier.training.objectives import make_objective
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
@@ -55,6 +55,7 @@ from luthier.training.recipe import (
     TopLayersMethod,
     resolve,
 )
+from luthier.training.reference import with_references
 from luthier.training.report import write_report
 from luthier.training.rows import read_datasets
 from luthier.training.tracking import End, EndWord, Tracker
@@ -117,10 +118,10 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     renderer = Renderer(tokenizer)
     _check_length(first, source)
 
-    objective = OBJECTIVES[first.objective]
+    objective = make_objective(first.objective)
     train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
     implied = list(_implied_by_model(layers, where))
-    if train_rows.num_rows < FEW_ROWS:
+    if train_rows.num_units < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
     resolved = resolve(layers, implied=implied, where=where)
     recipe = resolved.recipe
@@ -131,7 +132,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         compute_dtype, reason = choice.dtype, choice.reason
     else:
         compute_dtype, reason = DTYPES[recipe.train.dtype], resolved.sources["train.dtype"]
-    steps_per_epoch = math.ceil(train_rows.num_rows / recipe.train.batch_size)
+    steps_per_epoch = math.ceil(train_rows.num_units / recipe.train.batch_size)
     num_steps = max(1, round(steps_per_epoch * recipe.train.epochs))
     if recipe.train.max_steps is not None:
         num_steps = min(num_steps, recipe.train.max_steps)
@@ -172,11 +173,15 @@ def run_job(
         model = _model_to_train(plan)
         learner = Learner(model, causal_parts(model), plan.device)
         cut, notes = choose_cut(learner, recipe.train.packing)
+        objective = make_objective(recipe.objective)
+        if objective.needs_reference:
+            plan, said = _with_references(plan, learner, cut, run.folder)
+            notes.append(said)
         optimizers = build_optimizers(model.named_parameters(), recipe.optim)
         store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
         result = train(
             learner,
-            OBJECTIVES[recipe.objective],
+            objective,
             replace(plan.batches, cut=cut),
             optimizers,
             build_schedule(recipe.optim, plan.num_steps),
@@ -289,6 +294,16 @@ def _model_to_train(plan: Plan) -> Any:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(plan.device)
+
+
+def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tuple[Plan, str]:
+    """The plan's rows with their log-probabilities under the model as it is now, and where these came from."""
+    datasets = {"train": plan.train_rows}
+    if plan.validation_rows is not None:
+        datasets["validation"] = plan.validation_rows
+    budget = plan.recipe.train.tokens_per_microbatch
+    known, said = with_references(learner, datasets, cut, budget, plan.compute_dtype, folder)
+    return replace(plan, train_rows=known["train"], validation_rows=known.get("validation")), said
 
 
 def _loop_config(plan: Plan) -> LoopConfig:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -22,8 +22,8 @@ from torch.optim import Optimizer
 from luthier.data.batches import Batch
 from luthier.errors import TrainingError
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.learner import Learner
-from luthier.training.objectives import Objective
+from luthier.training.learner import Learner, precision
+from luthier.training.objectives import Averages, Objective
 from luthier.training.optim import Schedule, set_learning_rate
 from luthier.training.tracking import (
     Checkpoint,
@@ -129,11 +129,13 @@ def train(
         saved = done
 
     def evaluate() -> None:
-        validation_loss = mean_loss(learner, objective, validation(), config) if validation else None
+        told = Averages()
+        validation_loss = mean_loss(learner, objective, validation(), config, told) if validation else None
         model.eval()
         found = [evaluator(model) for evaluator in evaluators]
         model.train()
-        metrics = {name: value for one in found for name, value in one.metrics.items()}
+        metrics = {f"validation_{name}": value for name, value in told.means().items()}
+        metrics |= {name: value for one in found for name, value in one.metrics.items()}
         samples = [sample for one in found for sample in one.samples]
         tracker.evaluation(Evaluation(done, validation_loss, metrics, samples))
         if validation_loss is None:
@@ -157,7 +159,8 @@ def train(
         while outcome == "finished" and done < config.num_steps:
             started = time.perf_counter()
             step_batches = batches.step(done)
-            loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config)
+            told = Averages()
+            loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config, told)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 raise _not_finite(done, loss, grad_norm, step_batches)
             learning_rate = set_learning_rate(optimizers, schedule(done))
@@ -182,6 +185,7 @@ def train(
                     tokens_per_second=num_tokens / seconds,
                     peak_memory_bytes=peak_memory_bytes(),
                     seconds=progress.seconds,
+                    metrics=told.means(),
                 )
             )
             if done % config.evaluate_every == 0 or done == config.num_steps:
@@ -205,9 +209,14 @@ def _forward_backward(
     step_batches: Sequence[Batch],
     parameters: Sequence[nn.Parameter],
     config: LoopConfig,
+    told: Averages | None = None,
 ) -> tuple[float, float]:
-    """Gradients of the step's mean loss per unit of weight; returns that loss and the norm before clipping."""
+    """Gradients of the step's mean loss per unit of weight; returns that loss and the norm before clipping.
+
+    What the objective tells beside its loss is added to `told`.
+    """
     weight_sum = sum(batch.weight_sum for batch in step_batches)
+    baseline = _baseline(learner, objective, step_batches, config)
     loss = 0.0
     for batch in step_batches:
         with learner.laid_out(
@@ -215,34 +224,59 @@ def _forward_backward(
         ):  # through the backward pass: checkpointed layers are computed again in it
             with precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
-                part = objective.loss(outputs, targets).loss_sum / weight_sum
+                sums = objective.loss(outputs, replace(targets, baseline=baseline))
+                part = sums.loss_sum / weight_sum
             part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
+        if told is not None:
+            told.add(sums.metrics)
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     return loss, float(grad_norm)
 
 
 @torch.no_grad()
-def mean_loss(learner: Learner, objective: Objective, batches: Sequence[Batch], config: LoopConfig) -> float:
+def _baseline(learner: Learner, objective: Objective, batches: Sequence[Batch], config: LoopConfig) -> float:
+    """The mean of what the objective measures over the rows beside all of `batches`, without dropout."""
+    if objective.baseline is None:
+        return 0.0
+    total = count = 0.0
+    training = learner.model.training
+    learner.model.eval()
+    try:
+        for batch in batches:
+            assert batch.beside is not None, "this objective measures rows beside those that it learns"
+            with learner.laid_out(batch.beside), precision(learner.device, config.compute_dtype):
+                value, number = objective.baseline(*learner.outputs(batch.beside))
+            total, count = total + value, count + number
+    finally:
+        learner.model.train(training)
+    return total / count
+
+
+@torch.no_grad()
+def mean_loss(
+    learner: Learner,
+    objective: Objective,
+    batches: Sequence[Batch],
+    config: LoopConfig,
+    told: Averages | None = None,
+) -> float:
     """The loss per unit of weight over all of `batches`, without dropout."""
     learner.model.eval()
     loss_sum = weight_sum = 0.0
     try:
+        baseline = _baseline(learner, objective, batches, config)
         for batch in batches:
             with learner.laid_out(batch), precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
-                loss_sum += float(objective.loss(outputs, targets).loss_sum)
+                sums = objective.loss(outputs, replace(targets, baseline=baseline))
+            loss_sum += float(sums.loss_sum)
+            if told is not None:
+                told.add(sums.metrics)
             weight_sum += batch.weight_sum
     finally:
         learner.model.train()
     return loss_sum / weight_sum
-
-
-def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
-    """Matrix products in `compute_dtype`; the weights that train keep their own, full precision."""
-    if compute_dtype in (torch.float32, torch.float64):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=compute_dtype)
 
 
 def _not_finite(done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]) -> TrainingError:

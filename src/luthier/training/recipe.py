@@ -1,7 +1,8 @@
 """The recipe of a run: typed, frozen, one file that a person can write.
 
 Values come in layers: the field's defaults, the defaults of the method, what the model or the data imply,
-the recipe file, the command line. `resolve` lays them over each other and keeps where each came from.
+the defaults of the objective, the recipe file, the command line. `resolve` lays them over each other and keeps
+where each came from.
 This file knows nothing of torch.
 """
 
@@ -15,6 +16,12 @@ from luthier.config import Config, Layer, build, merge_layers
 from luthier.data.formats import FORMATS
 from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
+from luthier.training.objective_config import (
+    PREFERENCE_OBJECTIVES,
+    DpoObjective,
+    ObjectiveConfig,
+    objective_defaults,
+)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -182,7 +189,7 @@ class Recipe(Config):
     """One run."""
 
     model: ModelConfig
-    objective: Literal["sft", "cpt"]
+    objective: ObjectiveConfig
     method: MethodConfig
     data: DataConfig
     optim: OptimConfig
@@ -198,11 +205,20 @@ class Recipe(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _pairs_stay_whole(self) -> "Recipe":
+        if self.objective.name in PREFERENCE_OBJECTIVES and self.data.too_long not in ("error", "drop"):
+            raise ValueError(
+                f"data.too_long: {self.objective.name} compares answers, and one that is cut says something else: "
+                f"expected error or drop, got {self.data.too_long}"
+            )
+        return self
+
 
 _LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": "all-linear"}
 
 DEFAULTS: dict[str, Any] = {
-    "objective": "sft",
+    "objective": {"name": "sft"},
     "method": {"name": "lora"},
     "data": {"validation_share": 0.0, "max_length": 1024, "too_long": "error", "overlap": 0},
     "optim": {
@@ -239,6 +255,8 @@ METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "rslora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
 }
 
+_NAMED = ("objective", "method")  # sections whose other keys depend on their name
+
 FEW_ROWS = 500
 FEW_ROWS_DEFAULTS: dict[str, Any] = {"optim": {"warmup_share": 0.1}}
 
@@ -252,12 +270,11 @@ class Resolved:
 
 
 def expand_shorthands(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`model: NAME`, `method: NAME` and `data: FILE` (or a list of files) are short for the mapping they stand for."""
+    """`model: NAME`, `objective: NAME`, `method: NAME` and `data: FILE` (or a list of files) are short for mappings."""
     expanded = dict(values)
-    if isinstance(expanded.get("model"), str):
-        expanded["model"] = {"name": expanded["model"]}
-    if isinstance(expanded.get("method"), str):
-        expanded["method"] = {"name": expanded["method"]}
+    for key in ("model", *_NAMED):
+        if isinstance(expanded.get(key), str):
+            expanded[key] = {"name": expanded[key]}
     if isinstance(expanded.get("data"), str | list):
         expanded["data"] = {"train": expanded["data"]}
     data = expanded.get("data")
@@ -273,20 +290,27 @@ def user_layers(asked: Sequence[Layer]) -> list[Layer]:
     once a validation file is named.
     """
     layers = [Layer(layer.source, expand_shorthands(layer.values)) for layer in asked]
-    names = [
-        m.get("name") if isinstance(m := layer.values.get("method"), Mapping) else None for layer in layers
-    ]
-    chosen = next((name for name in reversed(names) if name is not None), None)
+    chosen = {
+        key: next((name for layer in reversed(layers) if (name := _name_in(layer, key)) is not None), None)
+        for key in _NAMED
+    }
     file_at = max((i for i, layer in enumerate(layers) if "validation" in _data_of(layer)), default=0)
     kept = []
-    for number, (layer, name) in enumerate(zip(layers, names, strict=True)):
-        values = dict(layer.values)
-        if name is not None and name != chosen:
-            del values["method"]
+    for number, layer in enumerate(layers):
+        values = {
+            key: value
+            for key, value in layer.values.items()
+            if key not in _NAMED or _name_in(layer, key) in (None, chosen[key])
+        }
         if number < file_at and "validation_share" in _data_of(layer):
             values["data"] = {k: v for k, v in values["data"].items() if k != "validation_share"}
         kept.append(Layer(layer.source, values))
     return kept
+
+
+def _name_in(layer: Layer, key: str) -> str | None:
+    section = layer.values.get(key)
+    return section.get("name") if isinstance(section, Mapping) else None
 
 
 def _data_of(layer: Layer) -> Mapping[str, Any]:
@@ -297,16 +321,20 @@ def _data_of(layer: Layer) -> Mapping[str, Any]:
 def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: str = "recipe") -> Resolved:
     """Lay the user's `layers` over the defaults.
 
-    `implied` are what the model and the data suggest; they stand above the method's defaults and below
-    everything the user said. Raises ConfigError that lists every problem.
+    `implied` are what the model and the data suggest; they stand above the method's defaults, below the objective's
+    and everything the user said. Raises ConfigError that lists every problem.
     """
     user = user_layers(layers)
     chosen, _ = merge_layers([Layer("", DEFAULTS), *implied, *user])
-    method = chosen.get("method")
-    name = method.get("name") if isinstance(method, Mapping) else None
-    by_method = METHOD_DEFAULTS.get(str(name), {})
+    objective, method = (str(_name_in(Layer("", chosen), key)) for key in _NAMED)
     values, sources = merge_layers(
-        [Layer("default", DEFAULTS), Layer(f"default for {name}", by_method), *implied, *user]
+        [
+            Layer("default", DEFAULTS),
+            Layer(f"default for {method}", METHOD_DEFAULTS.get(method, {})),
+            *implied,
+            Layer(f"default for {objective} with {method}", objective_defaults(objective, method)),
+            *user,
+        ]
     )
     recipe = build(Recipe, values, where=where)
     _refuse_what_does_nothing(recipe, {key for layer in user for key in _leaves(layer.values)}, where)
@@ -326,9 +354,13 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
     without_effect = {
         "optim.momentum": (recipe.optim.name != "muon", "optim.name is not muon"),
         "optim.final_share": (recipe.optim.schedule == "constant", "the schedule is constant"),
-        "data.too_long": (recipe.objective == "cpt", "cpt cuts documents into pieces of max_length"),
+        "objective.label_smoothing": (
+            isinstance(recipe.objective, DpoObjective) and recipe.objective.loss != "sigmoid",
+            "objective.loss is not sigmoid",
+        ),
+        "data.too_long": (recipe.objective.name == "cpt", "cpt cuts documents into pieces of max_length"),
         "data.overlap": (recipe.data.too_long != "sliding", "data.too_long is not sliding"),
-        "data.format": (recipe.objective == "cpt", "cpt reads the field text of any row"),
+        "data.format": (recipe.objective.name == "cpt", "cpt reads the field text of any row"),
         "evaluation.max_items": (recipe.evaluation.items is None, "there are no evaluation.items"),
         "evaluation.max_new_tokens": (recipe.evaluation.items is None, "there are no evaluation.items"),
         "evaluation.num_samples": (recipe.evaluation.items is None, "there are no evaluation.items"),

@@ -1,23 +1,26 @@
 """From the files that a recipe names to rows of tokens.
 
 Chat rows are rendered, documents (`{"text": ...}`) are cut into pieces. A file may hold both: plain text among chat
-rows keeps a model's general language while it learns to answer. Knows nothing of models, steps or runs.
+rows keeps a model's general language while it learns to answer. Preferences and labelled answers become
+units. Knows nothing of models, steps or runs.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer
 from luthier.data.dataset import TokenDataset, chat_dataset, join_datasets, text_dataset
-from luthier.data.formats import FileFormat, recognise_file, to_conversation
+from luthier.data.example import Example, Kind
+from luthier.data.formats import FileFormat, read_example, recognise_file, to_conversation
 from luthier.data.places import resolve_place
+from luthier.data.preferences import PairTooLong, feedback_dataset, pair_dataset
 from luthier.data.rows import Row
 from luthier.data.sources import read_rows
 from luthier.data.split import hold_out
 from luthier.errors import ConfigError, DataError
-from luthier.training.objectives import Objective
+from luthier.training.objectives import Objective, RowKind
 from luthier.training.recipe import DataConfig, Recipe
 
 
@@ -79,9 +82,14 @@ def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:
 def _tokens(
     read: _Rows, recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
 ) -> TokenDataset:
-    max_length = recipe.data.max_length
-    if objective.rows == "text":
-        return text_dataset(read.rows, tokenizer, max_length=max_length)
+    return _READERS[objective.rows](read, recipe, renderer, tokenizer)
+
+
+def _documents(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
+    return text_dataset(read.rows, tokenizer, max_length=recipe.data.max_length)
+
+
+def _turns(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
     documents = [row for row in read.rows if read.format(row) == "text"]
     if len(documents) == len(read.rows):
         raise DataError(
@@ -92,13 +100,58 @@ def _tokens(
     chat = chat_dataset(
         _conversations(turns, read),
         renderer,
-        max_length=max_length,
+        max_length=recipe.data.max_length,
         too_long=recipe.data.too_long,
         overlap=recipe.data.overlap_tokens,
     )
     if not documents:
         return chat
-    return join_datasets(chat, text_dataset(documents, tokenizer, max_length=max_length))
+    return join_datasets(chat, text_dataset(documents, tokenizer, max_length=recipe.data.max_length))
+
+
+def _pairs(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
+    examples = _examples(read, "preference", recipe.objective.name)
+    return pair_dataset(examples, renderer, max_length=recipe.data.max_length, too_long=_whole_or_not(recipe))
+
+
+def _labelled(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
+    examples = _examples(read, "feedback", recipe.objective.name)
+    return feedback_dataset(
+        examples, renderer, max_length=recipe.data.max_length, too_long=_whole_or_not(recipe)
+    )
+
+
+_Reader = Callable[[_Rows, Recipe, Renderer, Any], TokenDataset]
+_READERS: dict[RowKind, _Reader] = {
+    "chat": _turns,
+    "text": _documents,
+    "preference": _pairs,
+    "feedback": _labelled,
+}
+_NEEDED: dict[Kind, str] = {
+    "preference": "a chosen and a rejected answer to the same turns (fields prompt, chosen, rejected)",
+    "feedback": "an answer and whether it is good (fields prompt, completion, label)",
+}
+
+
+def _whole_or_not(recipe: Recipe) -> PairTooLong:
+    return "drop" if recipe.data.too_long == "drop" else "error"  # the recipe allows no other
+
+
+def _examples(read: _Rows, kind: Kind, objective: str) -> Iterator[tuple[str, Example]]:
+    for row in read.rows:
+        name, example = read_example(row.value, where=row.where, format=read.format(row))
+        if example.kind != kind:
+            raise DataError(
+                f"{row.where}: this row ({name}) is of the kind {example.kind}; {objective} learns from rows with "
+                f"{_NEEDED[kind]}. {_other_objective(example.kind)}"
+            )
+        yield row.where, example
+
+
+def _other_objective(kind: Kind) -> str:
+    fitting = {"preference": "dpo, orpo or simpo", "feedback": "kto", "text": "cpt"}.get(kind, "sft")
+    return f"For rows such as this one, set objective to {fitting}"
 
 
 def _conversations(rows: Sequence[Row], read: _Rows) -> Iterator[tuple[str, Conversation]]:

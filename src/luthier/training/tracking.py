@@ -8,7 +8,7 @@ This file knows nothing of models and never imports torch: it asks for device me
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -38,6 +38,8 @@ class Step:
     peak_memory_bytes: int
     seconds: float
     """Since training began, over all resumed parts."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the objective tells of the step beside its loss: rewards and their margin, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,11 @@ class MetricsFile:
         self.run.append_metrics({"event": "start", "step": first_step, "total_steps": total_steps})
 
     def step(self, event: Step) -> None:
-        self.run.append_metrics({"event": "step", **asdict(event)})
+        # asdict copies a Mapping as its own class, which may not be JSON.
+        record = asdict(replace(event, metrics={})) | {"metrics": dict(event.metrics)}
+        self.run.append_metrics({"event": "step", **record})
 
     def evaluation(self, event: Evaluation) -> None:
-        # asdict copies a Mapping as its own class, which may not be JSON.
         record = {
             "step": event.step,
             "validation_loss": event.validation_loss,

@@ -1,54 +1,48 @@
-"""What is learnt: each objective turns the model's outputs on a micro-batch into a weighted loss sum.
+"""What is learnt: each objective turns the model's outputs on a micro-batch into a loss sum.
 
-An objective is a function `(outputs, batch) -> LossSums`; the loop divides by the weight of the whole step.
+An objective is a function `(outputs, targets) -> LossSums`; the loop divides by the weight of the whole step: of its
+tokens, or the number of its units where rows belong together.
 `sft` and `cpt` share the token-weighted cross-entropy: what differs is which tokens carry weight, and that
-is settled when rows are rendered (`rows` says how).
+is settled when rows are rendered (`rows` says how). The others are functions of the log-probabilities of rows.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import Tensor
-
-from luthier.models.forward import Head
+from luthier.training.objective_config import (
+    DpoObjective,
+    KtoObjective,
+    ObjectiveConfig,
+    OrpoObjective,
+    SimpoObjective,
+)
 from luthier.training.objectives.cross_entropy import weighted_cross_entropy
+from luthier.training.objectives.dpo import dpo
+from luthier.training.objectives.kto import kto
+from luthier.training.objectives.objective import (
+    Averages,
+    Baseline,
+    Loss,
+    LossSums,
+    Objective,
+    Outputs,
+    RowKind,
+    RowTargets,
+    Targets,
+)
+from luthier.training.objectives.orpo import orpo
+from luthier.training.objectives.simpo import simpo
 
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the backbone gave for a micro-batch: the final hidden states that the M targets are predicted from.
-
-    hidden_MC: shape (M, channels); head: makes logits of them.
-    """
-
-    hidden_MC: Tensor
-    head: Head
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What a micro-batch asks for. targets_M: ids to predict; weights_M: how much each counts, never 0."""
-
-    targets_M: Tensor
-    weights_M: Tensor
-
-
-@dataclass(frozen=True)
-class LossSums:
-    """A loss as sums, so that it adds up over micro-batches. `metrics` are sums too."""
-
-    loss_sum: Tensor
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A name, how its rows are made (conversations or plain text), and its loss."""
-
-    name: str
-    rows: Literal["chat", "text"]
-    loss: Callable[[Outputs, Targets], LossSums]
+__all__ = [
+    "OBJECTIVES",
+    "Averages",
+    "Baseline",
+    "Loss",
+    "LossSums",
+    "Objective",
+    "Outputs",
+    "RowKind",
+    "RowTargets",
+    "Targets",
+    "make_objective",
+]
 
 
 def _cross_entropy(outputs: Outputs, targets: Targets) -> LossSums:
@@ -61,3 +55,19 @@ OBJECTIVES: dict[str, Objective] = {
     "sft": Objective("sft", rows="chat", loss=_cross_entropy),
     "cpt": Objective("cpt", rows="text", loss=_cross_entropy),
 }
+"""Those that have no numbers of their own."""
+
+
+def make_objective(config: ObjectiveConfig) -> Objective:
+    """The objective that a recipe names, with its numbers."""
+    match config:
+        case DpoObjective():
+            return dpo(config)
+        case OrpoObjective():
+            return orpo(config)
+        case SimpoObjective():
+            return simpo(config)
+        case KtoObjective():
+            return kto(config)
+        case _:
+            return OBJECTIVES[config.name]
