@@ -7,7 +7,8 @@ import pytest
 
 from luthier.config import Layer, parse_overrides, read_layers
 from luthier.errors import ConfigError
-from luthier.training.recipe import FullMethod, LoraMethod, Recipe, resolve
+from luthier.training.method_config import FullMethod, LoraMethod
+from luthier.training.recipe import Recipe, resolve
 
 MINE: dict[str, Any] = {"model": "toy", "data": "rows.jsonl"}
 RECIPES = sorted(

@@ -36,23 +36,21 @@ from luthier.models.load import (
     load_weights,
     stored_dtype,
 )
-from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
+from luthier.models.methods import apply_method, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
+from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.objectives import OBJECTIVES
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
-    FullMethod,
-    LoraMethod,
     ModelConfig,
     Recipe,
     Resolved,
-    TopLayersMethod,
     resolve,
 )
 from luthier.training.report import write_report
@@ -259,7 +257,13 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
     else:
         assert source is not None
         limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
-    if limit and recipe.data.max_length > limit:
+    virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
+    if limit and recipe.data.max_length + virtual > limit:
+        if virtual:
+            raise ConfigError(
+                f"data.max_length is {recipe.data.max_length} and method.num_tokens {virtual}, but this model was made "
+                f"for {limit} positions"
+            )
         raise ConfigError(
             f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
         )
@@ -278,13 +282,7 @@ def _model_to_train(plan: Plan) -> Any:
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
         model = load_weights(plan.source.base, plan.compute_dtype)
-    match recipe.method:
-        case FullMethod():
-            model = apply_full(model, master_dtype)
-        case TopLayersMethod(num_layers=num_layers):
-            model = apply_top_layers(model, num_layers, master_dtype)
-        case LoraMethod() as method:
-            model = apply_lora(model, method, recipe.model.name or "", master_dtype)
+    model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -74,9 +74,16 @@ def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) 
     """
     if packing == "padding":
         return microbatches, []
+    reason: str | None
+    if learner.parts.virtual is not None:
+        reason = "its virtual tokens stand before every row"
+        if packing == "forest":
+            raise ConfigError(
+                f"train.packing is forest, but this model cannot take one: {reason}; use padding"
+            )
+        return microbatches, [f"rows are padded: {reason}, and a forest has no such place"]
     model: Any = learner.model
     before = model.config._attn_implementation
-    reason: str | None
     try:
         use_forest_attention(model)
         reason = takes_forests(learner)

@@ -15,9 +15,7 @@ from luthier.config import Config, Layer, build, merge_layers
 from luthier.data.formats import FORMATS
 from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
+from luthier.training.method_config import MethodConfig, Positive, PrefixMethod, Share, method_defaults
 
 
 class NewModelConfig(Config):
@@ -51,32 +49,6 @@ class ModelConfig(Config):
         if self.name is not None and self.tokenizer is not None:
             raise ValueError("a model that has a name brings its tokenizer: leave model.tokenizer out")
         return self
-
-
-class FullMethod(Config):
-    """Every weight trains."""
-
-    name: Literal["full"]
-
-
-class TopLayersMethod(Config):
-    """The last `num_layers` layers, the final norm and an untied head train; what lies below is frozen."""
-
-    name: Literal["top_layers"]
-    num_layers: Positive
-
-
-class LoraMethod(Config):
-    """Low-rank adapters (LoRA, DoRA, rsLoRA). `targets`: `all-linear`, or the names of modules."""
-
-    name: Literal["lora", "dora", "rslora"]
-    rank: Positive
-    alpha: Annotated[float, Field(gt=0)]
-    dropout: Share
-    targets: str | list[str]
-
-
-MethodConfig = Annotated[FullMethod | TopLayersMethod | LoraMethod, Field(discriminator="name")]
 
 
 class DataConfig(Config):
@@ -198,8 +170,24 @@ class Recipe(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _prefix_needs_its_past(self) -> "Recipe":
+        if isinstance(self.method, PrefixMethod) and self.train.gradient_checkpointing:
+            raise ValueError(
+                "train.gradient_checkpointing cannot be used with prefix: layers that are computed again take no keys "
+                "and values from before, so the prefix would be lost"
+            )
+        return self
 
-_LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": "all-linear"}
+    @model_validator(mode="after")
+    def _virtual_tokens_are_padded(self) -> "Recipe":
+        if self.method.name in ("prompt", "prefix") and self.train.packing == "forest":
+            raise ValueError(
+                f"train.packing cannot be forest with {self.method.name}: its virtual tokens stand before every row; "
+                "use padding"
+            )
+        return self
+
 
 DEFAULTS: dict[str, Any] = {
     "objective": "sft",
@@ -229,14 +217,6 @@ DEFAULTS: dict[str, Any] = {
     },
     "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},
     "checkpoint": {"keep": 3},
-}
-
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
-    "full": {"optim": {"learning_rate": 2e-5}},
-    "top_layers": {"method": {"num_layers": 4}, "optim": {"learning_rate": 2e-5}},
-    "lora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
-    "dora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
-    "rslora": {"method": _LORA, "optim": {"learning_rate": 2e-4}},
 }
 
 FEW_ROWS = 500
@@ -304,7 +284,7 @@ def resolve(layers: Sequence[Layer], *, implied: Sequence[Layer] = (), where: st
     chosen, _ = merge_layers([Layer("", DEFAULTS), *implied, *user])
     method = chosen.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
-    by_method = METHOD_DEFAULTS.get(str(name), {})
+    by_method = method_defaults(str(name))
     values, sources = merge_layers(
         [Layer("default", DEFAULTS), Layer(f"default for {name}", by_method), *implied, *user]
     )
