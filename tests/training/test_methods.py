@@ -15,7 +15,16 @@ from luthier.models.methods import APPLY, apply_method
 from luthier.training.learner import Learner, choose_cut
 from tests.toy import tiny_model
 from tests.training.test_job import run
-from tests.training.toys import VOCAB, Memory, method_config, optim_config, run_loop, same, weights_of
+from tests.training.toys import (
+    VOCAB,
+    Memory,
+    method_config,
+    optim_config,
+    random_rows,
+    run_loop,
+    same,
+    weights_of,
+)
 
 NEW = ["freeze", "pissa", "ia3", "adapter", "prompt", "prefix"]
 RATES = {"ia3": 0.1, "prompt": 0.1, "prefix": 0.1}
@@ -34,9 +43,10 @@ def test_the_table_and_the_methods_are_the_same() -> None:
 @pytest.mark.parametrize("method", NEW)
 def test_the_loss_falls(method: str, tmp_path: Path) -> None:
     optim = optim_config(learning_rate=RATES.get(method, 1e-2), schedule="constant")
-    _, tracker = run_loop(tmp_path, toy(method), num_steps=30, optim=optim, checkpoint_every=100)
-    losses = list(tracker.losses.values())
-    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
+    rows = random_rows([9, 12, 7, 11])
+    rows.token_ids[rows.weights > 0] = 7  # one answer to everything: what little can be trained is enough
+    _, told = run_loop(tmp_path, toy(method), num_steps=20, optim=optim, rows=rows, checkpoint_every=100)
+    assert told.losses[20] < 0.9 * told.losses[1]
 
 
 @pytest.mark.parametrize("method", NEW)
@@ -84,7 +94,9 @@ def test_a_run_is_saved_loaded_asked_and_exported_or_refused(
     )
     from luthier.models.methods import save_trained
 
-    _, made, result = run(tmp_path, method={"name": method, **SETTINGS.get(method, {})})
+    _, made, result = run(
+        tmp_path, method={"name": method, **SETTINGS.get(method, {})}, data={"max_length": 512}
+    )
     loaded = load_model(str(result.model_folder), dtype="float32", device="cpu")
     ids = torch.arange(9)[None]
     with torch.no_grad():
@@ -95,10 +107,10 @@ def test_a_run_is_saved_loaded_asked_and_exported_or_refused(
     # Padded at the left to the longest, an answer is the one that it is alone.
     assert answers[1] == generate(loaded, [[8, 9]], Sampling(max_new_tokens=5))[0]
     monkeypatch.setattr("sys.argv", ["luthier", "export", str(made.folder), "--out", str(tmp_path / "plain")])
-    if METHODS[method].mergeable:
+    with pytest.raises(SystemExit) as ended:
         main()
+    if METHODS[method].mergeable:
+        assert (ended.value.code, (tmp_path / "plain" / "certificate.json").exists()) == (0, True)
     else:
-        with pytest.raises(SystemExit):
-            main()
         assert "cannot be merged" in capsys.readouterr().err
         assert not (tmp_path / "plain").exists()

@@ -38,11 +38,13 @@ from luthier.models.load import (
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
+from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
 from luthier.training.method_config import PrefixMethod, PromptMethod
+from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import OBJECTIVES
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
@@ -168,7 +170,7 @@ def run_job(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = _model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device)
+        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
         cut, notes = choose_cut(learner, recipe.train.packing)
         optimizers = build_optimizers(model.named_parameters(), recipe.optim)
         store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
@@ -183,6 +185,7 @@ def run_job(
             tracker=tracker,
             validation=_validation(plan, cut),
             evaluators=evaluators(model) if evaluators else (),
+            average=_average(model, recipe),
             resume=resume,
             notes=notes,
         )
@@ -287,6 +290,20 @@ def _model_to_train(plan: Plan) -> Any:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(plan.device)
+
+
+def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
+    alpha = recipe.train.neftune_alpha
+    return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
+
+
+def _average(model: Any, recipe: Recipe) -> WeightAverage | None:
+    decay = recipe.train.ema_decay
+    return (
+        WeightAverage((p for p in model.parameters() if p.requires_grad), decay)
+        if decay is not None
+        else None
+    )
 
 
 def _loop_config(plan: Plan) -> LoopConfig:

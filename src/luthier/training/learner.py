@@ -19,16 +19,18 @@ from luthier.data.forest import Forest, forests, plant, sort_rows
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
 from luthier.models.forward import CausalParts, one_dtype
+from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import Outputs, Targets
 
 
 @dataclass(frozen=True)
 class Learner:
-    """The model in training: the module, its halves, and where it lives."""
+    """The model in training: the module, its halves, where it lives, and the noise on its embeddings, if any."""
 
     model: nn.Module
     parts: CausalParts
     device: torch.device
+    noise: EmbeddingNoise | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -38,7 +40,8 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+            return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))

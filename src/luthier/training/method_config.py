@@ -139,3 +139,13 @@ def method_defaults(name: str) -> dict[str, Any]:
     if name in _SETTINGS:
         defaults["method"] = _SETTINGS[name]
     return defaults
+
+
+def default_method(name: str) -> Any:
+    """The method section that a recipe with nothing but the method's name has; None where it needs more."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(MethodConfig).validate_python({"name": name, **_SETTINGS.get(name, {})})
+    except ValidationError:
+        return None
