@@ -8,7 +8,7 @@ Knows nothing of what a command does: names, help, options and defaults come fro
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -75,10 +75,12 @@ def _kind(parameter: Any, kinds: dict[str, Any]) -> str:
         return ""
     kind = kinds[parameter.name]
     inner = [k for k in get_args(kind) if k is not type(None)]
-    if get_origin(kind) not in (list, None) and inner:  # X | None
+    if get_origin(kind) not in (list, Literal, None) and inner:  # X | None
         kind, inner = inner[0], list(get_args(inner[0]))
     if get_origin(kind) is list:
         return f"{WORDS[inner[0]]}, several"
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     return WORDS[kind]
 
 

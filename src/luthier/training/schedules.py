@@ -31,7 +31,7 @@ def _cosine_restarts(progress: float, config: OptimConfig) -> float:
 
 
 def _polynomial(progress: float, config: OptimConfig) -> float:
-    return (1 - progress) ** config.power
+    return float((1 - progress) ** config.power)
 
 
 def _wsd(progress: float, config: OptimConfig) -> float:

@@ -51,7 +51,7 @@ def apply_prefix(
     """Freeze the base and train keys and values of every layer. Raises ConfigError where the prefix would be lost."""
     from peft import PrefixTuningConfig
 
-    if getattr(model, "is_gradient_checkpointing", False):
+    if _computes_again(model):
         raise ConfigError(_NO_CHECKPOINTING)
     config = PrefixTuningConfig(
         task_type="CAUSAL_LM",
@@ -60,6 +60,10 @@ def apply_prefix(
         encoder_hidden_size=method.projection_size,
     )
     return attach(model, config, base_name, master_dtype)
+
+
+def _computes_again(model: nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 _NO_CHECKPOINTING = (
@@ -88,7 +92,7 @@ class VirtualTokens:
             warnings.filterwarnings("ignore", category=FutureWarning)
             past = self.peft_model.get_prompt(len(token_ids_BT))
         if is_prefix:
-            if getattr(self.peft_model.get_base_model(), "is_gradient_checkpointing", False):
+            if _computes_again(backbone):
                 raise ConfigError(_NO_CHECKPOINTING)
             output = backbone(input_ids=token_ids_BT, past_key_values=past, use_cache=True)
             hidden: Tensor = output.last_hidden_state
