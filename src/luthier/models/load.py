@@ -18,6 +18,7 @@ from luthier.errors import ConfigError, ModelError
 from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 from luthier.models.hardware import choose_dtype, default_device
 from luthier.models.methods.bottleneck import attach_bottleneck, is_bottleneck_folder
+from luthier.models.methods.virtual import virtual_tokens
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -55,8 +56,10 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """The positions that the architecture was made for; 0 where the config does not say."""
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        """The positions that the architecture was made for, less those of virtual tokens; 0 where it does not say."""
+        positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        virtual = virtual_tokens(self.model)
+        return max(1, positions - virtual.count) if virtual is not None and positions else positions
 
 
 def find_model(ref: str) -> Source:

@@ -87,7 +87,10 @@ def _adafactor(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
     """
     from transformers.optimization import Adafactor
 
-    return Adafactor(groups, lr=config.learning_rate, scale_parameter=False, relative_step=False)
+    adafactor: Optimizer = Adafactor(
+        groups, lr=config.learning_rate, scale_parameter=False, relative_step=False
+    )
+    return adafactor
 
 
 _MAKE: Mapping[str, Callable[[list[dict[str, Any]], OptimConfig], Optimizer]] = {

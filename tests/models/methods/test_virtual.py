@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 import torch
 
+from luthier.chat.render import Renderer
 from luthier.data.batches import microbatches
 from luthier.errors import ConfigError
 from luthier.models.forward import causal_parts
+from luthier.models.generate import Sampling, generate
+from luthier.models.load import LoadedModel, Source
 from luthier.models.methods import apply_method
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import LoopConfig, _forward_backward
 from luthier.training.objectives import OBJECTIVES
-from tests.toy import ARCHITECTURES, tiny_model
+from tests.toy import ARCHITECTURES, byte_tokenizer, tiny_model
 from tests.training.toys import VOCAB, method_config, random_rows
 
 EXACT = LoopConfig(1, 1, 1, clip_norm=1e9, compute_dtype=torch.float64)
@@ -78,3 +81,34 @@ def test_a_prefix_under_gradient_checkpointing_is_an_error() -> None:
     model.get_base_model().gradient_checkpointing_enable()
     with pytest.raises(ConfigError, match="prefix would be lost"):
         parts.hidden_states(torch.arange(5)[None])
+
+
+@pytest.mark.parametrize("method", ["prompt", "prefix"])
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt2"])
+def test_generation_is_the_greedy_path_of_the_trained_function(architecture: str, method: str) -> None:
+    """Prompts of several lengths in one call, against one full forward pass for each token."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    model = tiny_model(architecture, vocab_size=len(tokenizer))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(8)  # attention that sees where things stand
+        model = apply_method(model, method_config(method), "toy", torch.float32).eval()
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    loaded = LoadedModel(
+        model, tokenizer, Renderer(tokenizer), Source("toy", "toy"), torch.device("cpu"), torch.float32
+    )
+    assert loaded.context_length == 1024 - 4
+    prompts = [[5, 6, 7, 8, 9, 10], [40, 41], [90, 91, 92, 93, 94, 95], [70, 71, 72]]
+    answers = generate(loaded, prompts, Sampling(max_new_tokens=6))
+    parts = causal_parts(model)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = list(prompt)
+        for token in answer:
+            with torch.no_grad():
+                hidden = parts.hidden_states(torch.tensor([ids]))[0, -1:]
+                assert int(parts.head().logits(hidden).argmax()) == token
+            ids.append(token)

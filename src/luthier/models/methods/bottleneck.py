@@ -8,6 +8,7 @@ Knows nothing of data or optimizers.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,11 @@ from luthier.files import write_json_atomic
 
 KIND = "LUTHIER_BOTTLENECK"
 _CONFIG = "luthier_bottleneck"
-_ACTIVATIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu, "silu": nn.functional.silu}
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": nn.functional.relu,
+    "gelu": nn.functional.gelu,
+    "silu": nn.functional.silu,
+}
 _ATTENTION = ("self_attn", "attn", "self_attention", "attention")
 _FEEDFORWARD = ("mlp", "feed_forward", "ffn")
 
