@@ -77,14 +77,14 @@ METHODS: Mapping[str, MethodFacts] = {
     ),
     "adapter": MethodFacts(
         "a small network behind the sublayers", _ADAPTER, "two thin products behind each sublayer, always",
-        False, False, "forest", "low", 1e-4, "AdapterHub's advice", "Houlsby et al. 2019, arXiv:1902.00751",
+        False, False, "forest", "low", 1e-4, "chosen here, not tuned", "Houlsby et al. 2019, arXiv:1902.00751",
     ),
     "prompt": MethodFacts(
         "embeddings before the sequence", "very little", "the virtual tokens, in every sequence",
-        False, False, "padding", "low", 3e-2, "PEFT's example", "Lester et al. 2021, arXiv:2104.08691",
+        False, False, "padding", "low", 3e-2, "chosen here, not tuned", "Lester et al. 2021, arXiv:2104.08691",
     ),
     "prefix": MethodFacts(
         "keys and values before the sequence, in every layer", "little", "attention to the virtual tokens",
-        False, False, "padding", "low", 1e-2, "PEFT's example", "Li and Liang 2021, arXiv:2101.00190",
+        False, False, "padding", "low", 1e-2, "chosen here, not tuned", "Li and Liang 2021, arXiv:2101.00190",
     ),
 }  # fmt: skip
