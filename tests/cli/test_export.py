@@ -15,7 +15,7 @@ from luthier.export.certificate import certify
 from luthier.export.merge import merge
 from luthier.models.load import load_model, load_weights
 from luthier.models.methods import apply_lora, save_trained
-from luthier.training.recipe import LoraMethod
+from luthier.training.method_config import LoraMethod
 from tests.toy import byte_tokenizer
 from tests.training.toys import model_folder
 

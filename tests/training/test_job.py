@@ -148,3 +148,13 @@ def test_template_options_are_part_of_the_saved_template(tmp_path: Path) -> None
     asked = [Message("user", "What is 1 plus one?")]
     assert loaded.renderer.prompt(asked) == plan.renderer.prompt(asked)
     assert loaded.renderer.decode(loaded.renderer.prompt(asked)).endswith("<think>\n\n</think>\n\n")
+
+
+def test_the_average_is_what_is_saved_and_noise_changes_the_losses(tmp_path: Path) -> None:
+    losses, files = [], []
+    for name, train in (("plain", {}), ("average", {"ema_decay": 0.5}), ("noise", {"neftune_alpha": 50})):
+        _, made, _ = run(tmp_path, name, method="lora", train=train)
+        losses.append([event["loss"] for event in made.read_metrics() if event["event"] == "step"])
+        files.append((made.model_folder / "adapter_model.safetensors").read_bytes())
+    assert losses[0] == losses[1] != losses[2]
+    assert len(set(files)) == 3

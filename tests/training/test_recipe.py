@@ -7,7 +7,8 @@ import pytest
 
 from luthier.config import Layer, parse_overrides, read_layers
 from luthier.errors import ConfigError
-from luthier.training.recipe import FullMethod, LoraMethod, Recipe, resolve
+from luthier.training.method_config import FullMethod, LoraMethod
+from luthier.training.recipe import Recipe, resolve
 
 MINE: dict[str, Any] = {"model": "toy", "data": "rows.jsonl"}
 RECIPES = sorted(
@@ -21,7 +22,18 @@ def mine(**values: Any) -> Recipe:
 
 @pytest.mark.parametrize(
     ("method", "rate"),
-    [("full", 2e-5), ("top_layers", 2e-5), ("lora", 2e-4), ("dora", 2e-4), ("rslora", 2e-4)],
+    [
+        ("full", 2e-5),
+        ("top_layers", 2e-5),
+        ("lora", 2e-4),
+        ("dora", 2e-4),
+        ("rslora", 2e-4),
+        ("pissa", 2e-5),
+        ("ia3", 3e-3),
+        ("adapter", 1e-4),
+        ("prompt", 3e-2),
+        ("prefix", 1e-2),
+    ],
 )
 def test_defaults_follow_the_method(method: str, rate: float) -> None:
     recipe = mine(method=method)
@@ -111,6 +123,16 @@ def test_a_validation_file_takes_the_share_below_away() -> None:
         ),
         ({"objective": "cpt", "data": {"train": "t", "format": "text"}}, "data.format would do nothing"),
         ({"evaluation": {"max_items": 5}}, "there are no evaluation.items"),
+        ({"optim": {"name": "adafactor", "beta2": 0.9}}, "optim.beta2 would do nothing"),
+        ({"optim": {"name": "lion", "epsilon": 1e-6}}, "optim.epsilon would do nothing: lion"),
+        ({"method": "full", "optim": {"lora_plus_ratio": 4}}, "full has no B matrices"),
+        ({"optim": {"power": 1}}, "the schedule is not polynomial"),
+        ({"optim": {"num_cycles": 2}}, "the schedule is not cosine_restarts"),
+        ({"optim": {"decay_share": 0.1}}, "the schedule is not wsd"),
+        ({"method": "prefix", "train": {"gradient_checkpointing": True}}, "the prefix would be lost"),
+        ({"method": "prompt", "train": {"packing": "forest"}}, "virtual tokens stand before every row"),
+        ({"method": "freeze"}, "either in method.train or in method.freeze"),
+        ({"method": {"name": "ia3", "targets": ["k_proj"]}}, "method.feedforward together"),
     ],
 )
 def test_a_value_that_would_do_nothing_is_refused(values: dict[str, Any], said: str) -> None:
@@ -146,3 +168,13 @@ def test_a_method_that_replaces_another_takes_its_settings_away() -> None:
     assert resolve([below, Layer("above", {"method": "full"})]).recipe.method == FullMethod(name="full")
     kept = resolve([below, Layer("above", {"method": {"alpha": 8}})]).recipe.method
     assert isinstance(kept, LoraMethod) and (kept.rank, kept.alpha) == (4, 8)
+
+
+def test_lion_has_a_tenth_of_the_rate_unless_the_user_says_one() -> None:
+    lion = mine(optim={"name": "lion"}).optim
+    assert (lion.learning_rate, lion.beta2) == (pytest.approx(2e-5), 0.99)
+    assert mine(optim={"name": "lion", "learning_rate": 1e-3}).optim.learning_rate == 1e-3
+    implied = [Layer("model", {"optim": {"learning_rate": 1e-2}})]
+    resolved = resolve([Layer("mine", MINE | {"optim": {"name": "lion"}})], implied=implied)
+    assert resolved.recipe.optim.learning_rate == pytest.approx(1e-3)
+    assert resolved.sources["optim.learning_rate"] == "default for lion"

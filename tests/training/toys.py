@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM
 
 from luthier.data.batches import BatchPlan
@@ -16,9 +17,10 @@ from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_full, apply_lora
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.loop import Learner, LoopConfig, LoopResult, train
+from luthier.training.method_config import LoraMethod, MethodConfig, method_defaults
 from luthier.training.objectives import OBJECTIVES
 from luthier.training.optim import build_optimizers, build_schedule
-from luthier.training.recipe import LoraMethod, OptimConfig
+from luthier.training.recipe import OptimConfig
 from luthier.training.tracking import Checkpoint, End, Evaluation, Step
 from tests.toy import byte_tokenizer, tiny_model
 
@@ -43,6 +45,9 @@ def optim_config(**changes: Any) -> OptimConfig:
         "schedule": "cosine",
         "warmup_share": 0.1,
         "final_share": 0.1,
+        "num_cycles": 3,
+        "power": 2.0,
+        "decay_share": 0.2,
         "weight_decay": 0.01,
         "beta1": 0.9,
         "beta2": 0.99,
@@ -167,3 +172,18 @@ def chat_file(path: Path, count: int = 12) -> Path:
     rows = [{"prompt": f"What is {n} plus one?", "completion": f"It is {n + 1}."} for n in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def method_config(name: str, **changes: Any) -> Any:
+    """A method section with the recipe's defaults, small enough for toys."""
+    small: dict[str, dict[str, Any]] = {
+        "top_layers": {"num_layers": 1},
+        "freeze": {"train": [r"layers\.1\.", "norm"]},
+        "pissa": {"rank": 4, "alpha": 4},
+        "adapter": {"size": 8},
+        "prompt": {"num_tokens": 4},
+        "prefix": {"num_tokens": 4},
+    }
+    low_rank = {"rank": 4, "alpha": 8} if name in ("lora", "dora", "rslora") else {}
+    values = {**method_defaults(name).get("method", {}), **low_rank, **small.get(name, {}), **changes}
+    return TypeAdapter(MethodConfig).validate_python({"name": name, **values})

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from luthier import __version__
-from luthier.cli import chat, data, demo, doctor, evaluate, export, models, runs, train
+from luthier.cli import chat, data, demo, doctor, evaluate, export, methods, models, runs, train
 from luthier.errors import LuthierError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.command("runs")(runs.runs)
 app.command("models")(models.models)
+app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
 app.command("doctor")(doctor.doctor)
 

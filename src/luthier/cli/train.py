@@ -31,7 +31,7 @@ def train(
     valid: Annotated[str | None, typer.Option(help="Validation rows: a file, or dataset:NAME.")] = None,
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
-    method: Annotated[str | None, typer.Option(help="full, top_layers, lora, dora or rslora.")] = None,
+    method: Annotated[str | None, typer.Option(help="lora, full, ...: see `luthier methods`.")] = None,
     objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),

@@ -28,8 +28,8 @@ class MicroBatch:
     token_ids_BT: int64, right-padded with 0. targets_BT: the id that position t must predict.
     weights_BT: float32, how much that prediction counts; 0 at pads and wherever nothing is learnt.
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
-    num_tokens: the tokens that are not pads. members: the rows as units, where they belong together. beside: the rows
-    that are measured before the step, and not learnt from (see TokenDataset).
+    num_tokens: the tokens that are not pads; lengths_B: those of each row. members: the rows as units, where they
+    belong together. beside: the rows that are measured before the step, and not learnt from (see TokenDataset).
     """
 
     token_ids_BT: NDArray[np.int64]
@@ -38,6 +38,7 @@ class MicroBatch:
     row_indices_B: NDArray[np.int64]
     num_tokens: int
     places_B: tuple[str, ...] = ()
+    lengths_B: tuple[int, ...] = ()
     members: Members | None = None
     beside: "MicroBatch | None" = None
 
@@ -75,7 +76,10 @@ def pad_rows(dataset: TokenDataset, indices: Sequence[int]) -> MicroBatch:
         num_tokens += length
     places = tuple(dataset.places[index] for index in indices)
     row_indices = np.asarray(indices, dtype=np.int64)
-    return MicroBatch(token_ids, targets, weights, row_indices, num_tokens, places, dataset.members(indices))
+    lengths = tuple(int(dataset.offsets[i + 1] - dataset.offsets[i]) for i in indices)
+    return MicroBatch(
+        token_ids, targets, weights, row_indices, num_tokens, places, lengths, dataset.members(indices)
+    )
 
 
 def microbatches(

@@ -5,6 +5,7 @@ weights, the tokenizer with the training template, and a generation config whose
 end of turn, so that the model stops where it learnt to. This file knows nothing of runs or certificates.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from luthier.chat.render import Renderer
 from luthier.errors import ExportError
 from luthier.files import atomic_directory
 from luthier.models.load import Source, attach_adapter, find_model, load_tokenizer, load_weights, stored_dtype
+from luthier.models.methods.bottleneck import KIND
+
+_UNMERGEABLE = {
+    KIND: "bottleneck adapters are small networks of their own behind each sublayer",
+    "PROMPT_TUNING": "a trained prompt is virtual tokens before every sequence",
+    "PREFIX_TUNING": "a trained prefix is keys and values before every sequence",
+}
 
 
 def merge(ref: str, out: Path, *, dtype: str = "auto", replace: bool = False) -> Source:
@@ -36,6 +44,7 @@ def merge(ref: str, out: Path, *, dtype: str = "auto", replace: bool = False) ->
 
 
 def _merged(model: Any, adapter: Path) -> Any:
+    refuse_unmergeable(adapter)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     merged = attach_adapter(model, adapter).merge_and_unload(safe_merge=True)
     if all(torch.equal(before[name], p) for name, p in merged.named_parameters() if name in before):
@@ -43,6 +52,16 @@ def _merged(model: Any, adapter: Path) -> Any:
             f"{adapter}: merging it changed no weight: the adapter is empty, or its keys do not fit"
         )
     return merged
+
+
+def refuse_unmergeable(adapter: Path) -> None:
+    """Raises ExportError for an adapter that no plain weights can stand for."""
+    kind = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type")
+    if kind in _UNMERGEABLE:
+        raise ExportError(
+            f"{adapter}: {_UNMERGEABLE[kind]}, so it cannot be merged into plain weights. Chat and evaluation take the "
+            "adapter as it is; for a folder that every runtime loads, train with lora, dora, pissa, ia3 or full"
+        )
 
 
 def write_model_folder(model: Any, tokenizer: Any, out: Path) -> None:

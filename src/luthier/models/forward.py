@@ -3,7 +3,7 @@
 Halving it lets a loss ask for logits only where something is predicted, and in pieces, so that the full
 (tokens x vocabulary) matrix never exists. `causal_parts` finds the halves of any transformers causal model
 and proves, on a few tokens of that very model, that head(backbone(x)) equals what the model itself answers.
-This file knows nothing of losses, batches or adapters beyond unwrapping them.
+This file knows nothing of losses, batches, or of adapters beyond unwrapping them and the virtual tokens of some.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.models.methods.virtual import VirtualTokens, virtual_tokens
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,28 @@ class Head:
 
 @dataclass(frozen=True)
 class CausalParts:
-    """A causal language model as backbone and head. `backbone` keeps any adapter layers that are inside it."""
+    """A causal language model as backbone and head. `backbone` keeps any adapter layers that are inside it.
+
+    `virtual`: what a prompt or a prefix puts before every sequence, which is no part of the backbone.
+    """
 
     backbone: nn.Module
     lm_head: nn.Module
     scale: float
     softcap: float
+    virtual: VirtualTokens | None = None
 
     def hidden_states(self, token_ids_BT: Tensor) -> Tensor:
         """Final hidden states, shape (B, T, channels). Rows are right-padded: causal attention needs no mask."""
+        if self.virtual is not None:
+            return self.virtual.hidden_states(self.backbone, token_ids_BT)
         hidden: Tensor = self.backbone(input_ids=token_ids_BT, use_cache=False).last_hidden_state
         return hidden
 
     def forest_states(self, token_ids_N: Tensor, depths_N: Tensor) -> Tensor:
         """Final hidden states of a forest's nodes, shape (N, channels); inside `attention.forest_layout` only."""
+        if self.virtual is not None:
+            raise ModelError("virtual tokens stand before every row, and a forest has no such place")
         # A mask of four dimensions is taken as it is, so that none of the size of the sequence squared is made;
         # who sees whom follows from the layout.
         unread = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=token_ids_N.device)
@@ -89,8 +98,8 @@ def causal_parts(model: Any) -> CausalParts:
     if scaling := getattr(config, "logits_scaling", None):
         scale /= float(scaling)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
-    parts = CausalParts(backbone, lm_head, scale, softcap)
-    _prove(base, parts)
+    parts = CausalParts(backbone, lm_head, scale, softcap, virtual_tokens(model))
+    _prove(model if parts.virtual is not None else base, parts)
     return parts
 
 
@@ -111,7 +120,8 @@ def _prove(model: Any, parts: CausalParts) -> None:
         count = min(8, int(model.config.vocab_size))
         token_ids_BT = torch.arange(count, device=device)[None]
         with one_dtype(model, device):
-            expected = model(input_ids=token_ids_BT, use_cache=False).logits[0]
+            # Virtual tokens of a prompt have logits too; those of a prefix have none.
+            expected = model(input_ids=token_ids_BT, use_cache=False).logits[0, -count:]
             got = parts.head().logits(parts.hidden_states(token_ids_BT)[0])
         expected = expected.to(got.dtype)
     finally:

@@ -7,6 +7,7 @@ behind a measurement's back. This file knows nothing of text, templates or grade
 import contextlib
 import queue
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 
 from luthier.errors import ModelError
 from luthier.models.load import LoadedModel
+from luthier.models.methods.virtual import virtual_tokens
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,23 @@ class Sampling:
 def generate(loaded: LoadedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
     """Continue each prompt; returns the new ids of each, with the stop id where one came.
 
-    Prompts of one call are padded at the left to the longest. Sampling depends on `seed` alone and leaves
-    torch's random state as it was. Raises ModelError where a prompt leaves no room in the context.
+    Prompts of one call are padded at the left to the longest; behind virtual tokens, only prompts of one length go
+    together, because pads between the virtual tokens and the prompt would move it away from them. Sampling depends on
+    `seed` alone and leaves torch's random state as it was. Raises ModelError where a prompt leaves no room in the
+    context.
     """
+    if virtual_tokens(loaded.model) is None:
+        return _padded(loaded, prompts, sampling)
+    answers: list[list[int]] = [[] for _ in prompts]
+    for length in sorted({len(prompt) for prompt in prompts}):
+        places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        found = _padded(loaded, [prompts[place] for place in places], sampling)
+        for place, answer in zip(places, found, strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _padded(loaded: LoadedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
     if not prompts:
         return []
     longest = max(len(prompt) for prompt in prompts)
@@ -121,7 +137,13 @@ def _generate(
         pad_token_id=_pad_id(loaded),
     )
     devices = [loaded.device] if loaded.device.type == "cuda" else []
-    with _stated_settings_only(loaded.model), torch.random.fork_rng(devices=devices, enabled=sampled):
+    with (
+        _stated_settings_only(loaded.model),
+        torch.random.fork_rng(devices=devices, enabled=sampled),
+        warnings.catch_warnings(),
+    ):
+        # PEFT counts positions itself behind virtual tokens; nothing is padded there, so they are the ones meant.
+        warnings.filterwarnings("ignore", message="Position ids are not supported")
         if sampled:
             torch.manual_seed(sampling.seed)
         output: torch.Tensor = loaded.model.generate(

@@ -17,6 +17,8 @@ from luthier.chat.render import Renderer
 from luthier.errors import ConfigError, ModelError
 from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 from luthier.models.hardware import choose_dtype, default_device
+from luthier.models.methods.bottleneck import attach_bottleneck, is_bottleneck_folder
+from luthier.models.methods.virtual import virtual_tokens
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -54,8 +56,10 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """The positions that the architecture was made for; 0 where the config does not say."""
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        """The positions that the architecture was made for, less those of virtual tokens; 0 where it does not say."""
+        positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        virtual = virtual_tokens(self.model)
+        return max(1, positions - virtual.count) if virtual is not None and positions else positions
 
 
 def find_model(ref: str) -> Source:
@@ -215,10 +219,12 @@ def load_weights(place: str, dtype: torch.dtype) -> Any:
 
 
 def attach_adapter(model: Any, folder: Path) -> Any:
-    """Lay the PEFT adapter in `folder` over `model`. Raises ModelError where its keys do not fit."""
+    """Lay the adapter in `folder` (PEFT's, or bottlenecks) over `model`. Raises ModelError where it does not fit."""
     from peft import PeftModel, get_peft_model_state_dict
 
     try:
+        if is_bottleneck_folder(folder):
+            return attach_bottleneck(model, folder)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)

@@ -36,23 +36,23 @@ from luthier.models.load import (
     load_weights,
     stored_dtype,
 )
-from luthier.models.methods import apply_full, apply_lora, apply_top_layers, count_parameters, save_trained
+from luthier.models.methods import apply_method, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
+from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
+from luthier.training.method_config import PrefixMethod, PromptMethod
+from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
-    FullMethod,
-    LoraMethod,
     ModelConfig,
     Recipe,
     Resolved,
-    TopLayersMethod,
     resolve,
 )
 from luthier.training.reference import with_references
@@ -171,7 +171,7 @@ def run_job(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = _model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device)
+        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
         cut, notes = choose_cut(learner, recipe.train.packing)
         objective = make_objective(recipe.objective)
         if objective.needs_reference:
@@ -190,6 +190,7 @@ def run_job(
             tracker=tracker,
             validation=_validation(plan, cut),
             evaluators=evaluators(model) if evaluators else (),
+            average=_average(model, recipe),
             resume=resume,
             notes=notes,
         )
@@ -264,7 +265,13 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
     else:
         assert source is not None
         limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
-    if limit and recipe.data.max_length > limit:
+    virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
+    if limit and recipe.data.max_length + virtual > limit:
+        if virtual:
+            raise ConfigError(
+                f"data.max_length is {recipe.data.max_length} and method.num_tokens {virtual}, but this model was made "
+                f"for {limit} positions"
+            )
         raise ConfigError(
             f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
         )
@@ -283,13 +290,7 @@ def _model_to_train(plan: Plan) -> Any:
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
         model = load_weights(plan.source.base, plan.compute_dtype)
-    match recipe.method:
-        case FullMethod():
-            model = apply_full(model, master_dtype)
-        case TopLayersMethod(num_layers=num_layers):
-            model = apply_top_layers(model, num_layers, master_dtype)
-        case LoraMethod() as method:
-            model = apply_lora(model, method, recipe.model.name or "", master_dtype)
+    model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -304,6 +305,20 @@ def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tu
     budget = plan.recipe.train.tokens_per_microbatch
     known, said = with_references(learner, datasets, cut, budget, plan.compute_dtype, folder)
     return replace(plan, train_rows=known["train"], validation_rows=known.get("validation")), said
+
+
+def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
+    alpha = recipe.train.neftune_alpha
+    return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
+
+
+def _average(model: Any, recipe: Recipe) -> WeightAverage | None:
+    decay = recipe.train.ema_decay
+    return (
+        WeightAverage((p for p in model.parameters() if p.requires_grad), decay)
+        if decay is not None
+        else None
+    )
 
 
 def _loop_config(plan: Plan) -> LoopConfig:

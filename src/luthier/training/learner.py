@@ -20,16 +20,18 @@ from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
 from luthier.models.forward import CausalParts, one_dtype
+from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
 
 @dataclass(frozen=True)
 class Learner:
-    """The model in training: the module, its halves, and where it lives."""
+    """The model in training: the module, its halves, where it lives, and the noise on its embeddings, if any."""
 
     model: nn.Module
     parts: CausalParts
     device: torch.device
+    noise: EmbeddingNoise | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -39,7 +41,8 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+            return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
@@ -115,9 +118,16 @@ def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) 
     """
     if packing == "padding":
         return microbatches, []
+    reason: str | None
+    if learner.parts.virtual is not None:
+        reason = "its virtual tokens stand before every row"
+        if packing == "forest":
+            raise ConfigError(
+                f"train.packing is forest, but this model cannot take one: {reason}; use padding"
+            )
+        return microbatches, [f"rows are padded: {reason}, and a forest has no such place"]
     model: Any = learner.model
     before = model.config._attn_implementation
-    reason: str | None
     try:
         use_forest_attention(model)
         reason = takes_forests(learner)

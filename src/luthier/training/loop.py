@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from luthier.data.batches import Batch
 from luthier.errors import TrainingError
+from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, precision
 from luthier.training.objectives import Averages, Objective
@@ -101,18 +102,22 @@ def train(
     tracker: Tracker,
     validation: Callable[[], Sequence[Batch]] | None = None,
     evaluators: Sequence[Evaluator] = (),
+    average: WeightAverage | None = None,
     resume: bool = False,
     notes: Sequence[str] = (),
 ) -> LoopResult:
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
-    `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of
-    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not
-    finite (the weights are not moved and the rows are named), CheckpointError where a checkpoint cannot be written.
+    With an `average`, it is the average that is evaluated and kept as the best, and what the model holds afterwards
+    (unless interrupted). `notes` are told to the tracker at the start. With `resume`, continues from the newest whole
+    checkpoint of `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or
+    gradient is not finite (the weights are not moved and the rows are named), CheckpointError where a checkpoint
+    cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
+    states = [*optimizers, average] if average else list(optimizers)
     said = list(notes)  # a tracker is told nothing before its start
-    if resume and (restored := store.load_latest(model, optimizers, said.append)):
+    if resume and (restored := store.load_latest(model, states, said.append)):
         done, progress = restored[0], Progress(**restored[1])
     tracker.start(config.num_steps, done)
     for text in said:
@@ -124,7 +129,7 @@ def train(
 
     def save() -> None:
         nonlocal saved
-        path = store.save(done, model, optimizers, vars(progress))
+        path = store.save(done, model, states, vars(progress))
         tracker.checkpoint(Checkpoint(done, path.name))
         saved = done
 
@@ -167,6 +172,8 @@ def train(
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
+            if average:
+                average.step()
             done += 1
             seconds = time.perf_counter() - started
             num_tokens = sum(batch.num_tokens for batch in step_batches)
@@ -189,7 +196,8 @@ def train(
                 )
             )
             if done % config.evaluate_every == 0 or done == config.num_steps:
-                evaluate()
+                with average.in_place() if average else contextlib.nullcontext():
+                    evaluate()
                 if out_of_patience():
                     outcome = "stopped early"
                     break
@@ -200,6 +208,8 @@ def train(
                 save()
         if saved != done:
             save()
+    if average and outcome != "interrupted":
+        average.swap()
     return LoopResult(outcome, done, progress, loss)
 
 
