@@ -17,7 +17,7 @@ from luthier.data.batches import microbatches
 from luthier.errors import TrainingError
 from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers
-from luthier.training.loop import Learner, LoopConfig, Measured, _forward_backward
+from luthier.training.loop import Learner, LoopConfig, Measured, forward_backward
 from luthier.training.objectives import OBJECTIVES
 from tests.toy import ARCHITECTURES, tiny_model
 from tests.training.toys import (
@@ -40,7 +40,7 @@ def step_gradients(model: Any, rows: Any, budget: int) -> tuple[float, dict[str,
     learner = Learner(model, causal_parts(model), torch.device("cpu"))
     batches = microbatches(rows, range(rows.num_rows), budget)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    loss, _ = _forward_backward(learner, OBJECTIVES["sft"], batches, parameters, NO_CLIP)
+    loss, _ = forward_backward(learner, OBJECTIVES["sft"], batches, parameters, NO_CLIP)
     return loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -58,7 +58,7 @@ def train(
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)
         return
-    layers, stem = _layers(recipe_and_overrides or [], options)
+    layers, stem = recipe_layers(recipe_and_overrides or [], options)
     layers = pin_versions(layers)
     plan = _plan(layers, stem)
     if dry_run:
@@ -67,7 +67,8 @@ def train(
     _train(plan, run, resume=False)
 
 
-def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
+def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
+    """What the command line asks for, as layers, and a stem to name a run by."""
     from luthier.config import Layer, merge_layers, parse_overrides, read_layers
     from luthier.data.places import is_dataset_place
     from luthier.errors import ConfigError

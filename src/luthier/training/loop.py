@@ -157,7 +157,7 @@ def train(
         while outcome == "finished" and done < config.num_steps:
             started = time.perf_counter()
             step_batches = batches.step(done)
-            loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config)
+            loss, grad_norm = forward_backward(learner, objective, step_batches, parameters, config)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 raise _not_finite(done, loss, grad_norm, step_batches)
             learning_rate = set_learning_rate(optimizers, schedule(done))
@@ -199,7 +199,7 @@ def train(
     return LoopResult(outcome, done, progress, loss)
 
 
-def _forward_backward(
+def forward_backward(
     learner: Learner,
     objective: Objective,
     step_batches: Sequence[Batch],
