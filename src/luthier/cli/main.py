@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from luthier import __version__
-from luthier.cli import chat, data, demo, doctor, evaluate, export, models, runs, selftest, train
+from luthier.cli import chat, data, demo, diagnose, doctor, evaluate, export, models, runs, selftest, train
 from luthier.errors import LuthierError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("selftest")(selftest.selftest)
 app.command("train")(train.train)
+app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("export")(export.export)

@@ -1,6 +1,5 @@
 """`luthier selftest`: that the trainer is right on your model and your rows, before a run is paid for."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,8 +70,8 @@ def selftest(
 def _print(screen: "Console", name: str, proof: "Proof") -> None:
     from rich.text import Text
 
-    from luthier.page.html import printable
     from luthier.cli.data.show import coloured
+    from luthier.page.html import printable
 
     def line(text: str, style: str = "") -> None:
         screen.print(Text(printable(text, screen.encoding), style=style), soft_wrap=True)
@@ -80,9 +79,8 @@ def _print(screen: "Console", name: str, proof: "Proof") -> None:
     word = Text(f"{proof.word.value:<8}", style=_STYLES[proof.word.value])
     why = Text(printable(f" {proof.why}", screen.encoding))
     screen.print(word + Text(f" {name:<14}", style="bold") + why, soft_wrap=True)
-    numbers = ", ".join(f"{key} {_number(value)}" for key, value in proof.numbers.items())
-    if numbers:
-        line(f"         {numbers}", "dim")
+    numbers = [f"{key}: {_number(value)}" for key, value in proof.numbers.items()]
+    line(f"         {', '.join([*numbers, f'{proof.seconds:.1f} s'])}", "dim")
     if proof.picture:
         in_colour = screen.color_system is not None
         parts = [{"text": text, "weight": float(learnt)} for text, learnt in proof.picture]

@@ -179,8 +179,10 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.diagnose import print_diagnosis
     from luthier.errors import Interrupted
     from luthier.pipeline import task_evaluators
+    from luthier.training.diagnose import diagnose_run
     from luthier.training.job import run_job
     from luthier.training.progress import Progress
     from luthier.training.tracking import MetricsFile, Trackers
@@ -198,6 +200,7 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
             f"interrupted after step {result.loop.num_steps} of {plan.num_steps}; a checkpoint was written. "
             f"To continue: luthier train --resume {run.folder}"
         )
+    print_diagnosis(screen, diagnose_run(run))
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"

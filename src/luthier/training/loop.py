@@ -25,10 +25,12 @@ from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner
 from luthier.training.objectives import Objective
 from luthier.training.optim import Schedule, set_learning_rate
+from luthier.training.spikes import NOT_FINITE, SpikeWatch, why_not_finite
 from luthier.training.tracking import (
     Checkpoint,
     Evaluation,
     Sample,
+    Spike,
     Step,
     Tracker,
     peak_memory_bytes,
@@ -107,8 +109,8 @@ def train(
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
     `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of
-    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not finite (the weights are not moved
-    and the rows are named), CheckpointError where a checkpoint cannot be written.
+    `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or gradient is not
+    finite (the weights are not moved and the rows are named), CheckpointError where a checkpoint cannot be written.
     """
     model, done, progress = learner.model, 0, Progress()
     said = list(notes)  # a tracker is told nothing before its start
@@ -121,6 +123,7 @@ def train(
     outcome: Literal["finished", "stopped early", "interrupted"] = "finished"
     loss: float | None = None
     saved = done
+    watch = SpikeWatch()
 
     def save() -> None:
         nonlocal saved
@@ -159,7 +162,8 @@ def train(
             step_batches = batches.step(done)
             loss, grad_norm = forward_backward(learner, objective, step_batches, parameters, config)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise _not_finite(done, loss, grad_norm, step_batches)
+                rate = optimizers[0].param_groups[0]["base_learning_rate"] * schedule(done)
+                raise _not_finite(done, loss, grad_norm, step_batches, watch, rate, model, config)
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()
@@ -184,6 +188,9 @@ def train(
                     seconds=progress.seconds,
                 )
             )
+            typical = watch.typical
+            if score := watch.see(loss):
+                tracker.spike(Spike(done, loss, typical, score, _places(step_batches)))
             if done % config.evaluate_every == 0 or done == config.num_steps:
                 evaluate()
                 if out_of_patience():
@@ -208,6 +215,8 @@ def forward_backward(
 ) -> tuple[float, float]:
     """Gradients of the step's mean loss per unit of weight; returns that loss and the norm before clipping."""
     weight_sum = sum(batch.weight_sum for batch in step_batches)
+    if weight_sum == 0:
+        return math.nan, math.nan  # a mean over nothing; the caller says so
     loss = 0.0
     for batch in step_batches:
         with learner.laid_out(
@@ -245,12 +254,34 @@ def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.Ab
     return torch.autocast(device.type, dtype=compute_dtype)
 
 
-def _not_finite(done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]) -> TrainingError:
-    places = [place for batch in step_batches for place in batch.places_B]
+def _places(step_batches: Sequence[Batch]) -> list[str]:
+    return [place for batch in step_batches for place in batch.places_B]
+
+
+def _not_finite(
+    done: int,
+    loss: float,
+    grad_norm: float,
+    step_batches: Sequence[Batch],
+    watch: SpikeWatch,
+    learning_rate: float,
+    model: nn.Module,
+    config: LoopConfig,
+) -> TrainingError:
+    places = _places(step_batches)
+    cause = why_not_finite(
+        loss,
+        grad_norm,
+        before=list(watch.losses),
+        weight_sum=sum(batch.weight_sum for batch in step_batches),
+        learning_rate=learning_rate,
+        float16=config.compute_dtype == torch.float16,
+        broken_weight=next((name for name, p in model.named_parameters() if not p.isfinite().all()), None),
+    )
     return TrainingError(
-        f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; expected finite numbers. "
-        f"The weights were not moved. Rows of this step: {', '.join(places[:16])}"
-        f"{' ...' if len(places) > 16 else ''}. Try a lower optim.learning_rate, or train.dtype=float32"
+        f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; {NOT_FINITE}. "
+        f"The weights were not moved. {cause}. Rows of this step: {', '.join(places[:16])}"
+        f"{' ...' if len(places) > 16 else ''}"
     )
 
 

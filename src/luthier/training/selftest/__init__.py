@@ -13,7 +13,9 @@ from pathlib import Path
 
 from luthier.training.job import Plan
 from luthier.training.selftest import arithmetic, runs, supervision
-from luthier.training.selftest.bench import Bench, Proof, Skip, Word, open_bench
+from luthier.training.selftest.bench import Bench, Skip, open_bench
+from luthier.training.selftest.bench import Proof as Proof
+from luthier.training.selftest.bench import Word as Word
 
 Test = Callable[[Bench], Proof]
 

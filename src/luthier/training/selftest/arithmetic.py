@@ -1,7 +1,7 @@
 """Loss and gradients: however rows are laid together, cut or padded, they are those of the rows one at a time.
 
-The reference is the model's own forward pass, one row at a time, and cross-entropy from PyTorch: nothing of ours is in
-it but the rows. Dropout is off, and an adapter's zero weights are given small numbers, or half its gradients would be 0.
+The reference is the model's own forward pass, one row at a time, and PyTorch's cross-entropy: nothing of ours is in it
+but the rows. Dropout is off, and an adapter's zero weights get small numbers, or half its gradients would be 0.
 """
 
 import math
@@ -138,9 +138,7 @@ def _loop_config(dtype: torch.dtype) -> LoopConfig:
     return LoopConfig(1, 2, 2, clip_norm=math.inf, compute_dtype=dtype)
 
 
-def _measure(
-    learner: Learner, objective: Objective, batches: Sequence[Batch], dtype: torch.dtype
-) -> Measure:
+def _measure(learner: Learner, objective: Objective, batches: Sequence[Batch], dtype: torch.dtype) -> Measure:
     """By the loop's own arithmetic."""
     parameters = _trained(learner.model)
     learner.model.zero_grad(set_to_none=True)
@@ -161,7 +159,7 @@ def _reference(bench: Bench, model: Any) -> Measure:
         logits_TV = model(input_ids=ids_T[None], use_cache=False).logits[0]
         losses_T = nn.functional.cross_entropy(logits_TV[:-1], ids_T[1:], reduction="none")
         loss = (losses_T * weights_T[1:]).sum() / weight_sum
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return Measure(total, _gradients(parameters))
 

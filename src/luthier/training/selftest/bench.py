@@ -21,10 +21,11 @@ from luthier.errors import ConfigError
 from luthier.models.load import LoadedModel, load_model, load_weights
 from luthier.models.methods import count_parameters
 from luthier.registry.runs import Run, create_run
+from luthier.training.checkpoint import CheckpointStore
 from luthier.training.job import Plan, model_to_train, run_job
 from luthier.training.recipe import Resolved
 from luthier.training.rows import training_conversations
-from luthier.training.tracking import Checkpoint, End, Evaluation, Step
+from luthier.training.tracking import Checkpoint, End, Evaluation, Spike, Step
 
 _MAX_ROWS = 8
 _MAX_TOKENS = 2048
@@ -161,7 +162,9 @@ class Trained:
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights of the last checkpoint, in full precision."""
-        return load_file(sorted(self.run.checkpoints_folder.glob("step-*"))[-1] / "weights.safetensors")
+        last = CheckpointStore(self.run.checkpoints_folder).list()[-1]
+        weights: dict[str, Tensor] = load_file(last / "weights.safetensors")
+        return weights
 
     def load(self, dtype: torch.dtype, device: torch.device) -> LoadedModel:
         """The model that the run saved, through the loader that everyone else uses."""
@@ -187,6 +190,9 @@ class _Heard:
             raise _Died  # the weights have moved, no checkpoint knows of it
         self.losses[event.step] = event.loss
 
+    def spike(self, event: Spike) -> None:
+        """Few steps, no spikes."""
+
     def evaluation(self, event: Evaluation) -> None:
         """Nothing is evaluated."""
 
@@ -203,8 +209,11 @@ class _Heard:
 def open_bench(plan: Plan, folder: Path) -> Bench:
     """Choose the rows: those of the first steps, at most 8 and about 2000 tokens of them."""
     if plan.source is not None and plan.source.adapter is not None:
-        raise ConfigError(f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)")
-    lengths, chosen, total = plan.train_rows.lengths(), [], 0
+        raise ConfigError(
+            f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)"
+        )
+    lengths, total = plan.train_rows.lengths(), 0
+    chosen: list[int] = []
     for step in range(plan.batches.steps_per_epoch):
         for index in plan.batches.rows_of_step(step):
             if len(chosen) < _MAX_ROWS and (not chosen or total + lengths[index] <= _MAX_TOKENS):

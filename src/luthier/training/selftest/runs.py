@@ -4,17 +4,18 @@ All of them are `run_job` in a temporary folder, in the dtype and on the device 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from luthier.chat.parse import Termination
+from luthier.chat.parse import Answer, Termination
 from luthier.models.generate import Sampling, generate
 from luthier.training.objectives import OBJECTIVES
 from luthier.training.selftest.bench import Bench, ChatRow, Proof, Skip, Trained, Word, take
 
-_TOLERANCE = 1e-3  # of logits, relative to the largest: rounding of float32, over all layers
+_TOLERANCE = 1e-4  # of logits, relative to the largest: rounding of float32, over all layers
 _CUDA_TOLERANCE = 1e-2  # of weights: its sums are not taken in one order
 _OVERFIT_STEPS = 40
 _OVERFIT_FACTORS = (1, 5, 25)  # of the recipe's learning rate: one row by heart is not what it was chosen for
@@ -106,16 +107,20 @@ def adapter(bench: Bench) -> Proof:
 
 def save_and_load(bench: Bench) -> Proof:
     """The model in memory after training, and the one that is loaded from what was saved."""
-    trained = bench.train(bench.short(2), "saved")
+    # In float32, so that an adapter's base, which is not saved, is the same on both sides.
+    trained = bench.train(replace(bench.short(2), compute_dtype=torch.float32), "saved")
+    stored = _coarsest(trained)
+    if not hasattr(trained.model, "peft_config"):
+        with torch.no_grad():  # a whole model is rounded to the dtype of its base when it is saved
+            for parameter in trained.model.parameters():
+                parameter.copy_(parameter.to(stored))
     loaded = trained.load(torch.float32, bench.plan.device)
-    apart = _apart(_logits(bench, loaded.model), _logits(bench, trained.model.eval().float()))
-    stored = str(_coarsest(trained)).removeprefix("torch.")
-    tolerance = max(_TOLERANCE, 16 * torch.finfo(_coarsest(trained)).eps)
-    numbers = {"logits differ by": apart, "tolerance": tolerance, "stored in": stored}
-    if apart <= tolerance:
-        how = "rounded to" if stored != "float32" else "in"
+    apart = _apart(_logits(bench, loaded.model), _logits(bench, trained.model.eval()))
+    name = str(stored).removeprefix("torch.")
+    numbers = {"logits differ by": apart, "tolerance": _TOLERANCE, "stored in": name}
+    if apart <= _TOLERANCE:
         return Proof(
-            Word.PASSED, f"saved and loaded again, the model gives the same logits ({how} {stored})", numbers
+            Word.PASSED, f"saved in {name} and loaded again, the model gives the same logits", numbers
         )
     why = (
         f"the model that is loaded from what was saved gives other logits: they differ by {apart:.2g} of the largest. "
@@ -134,39 +139,67 @@ def overfit(bench: Bench) -> Proof:
     prompt = bench.plan.renderer.prompt(messages[:number], row.conversation.tools)
     ids = bench.rows.row(row.index)[0].tolist()
     expected = bench.plan.renderer.parse(ids[len(prompt) :])
-    numbers: dict[str, Any] = {"row": row.place, "steps": _OVERFIT_STEPS}
+    tried = []
     for factor in _OVERFIT_FACTORS:
-        rate = bench.plan.recipe.optim.learning_rate * factor
-        optim = {"learning_rate": rate, "schedule": "constant", "warmup_share": 0.0, "final_share": 0.0}
-        plan = bench.short(
-            _OVERFIT_STEPS, rows=take(bench.rows, [row.index]), batch_size=1, optim=optim
-        )
-        trained = bench.train(plan, "overfit")
-        loaded = trained.load(torch.float32, bench.plan.device)
-        sampling = Sampling(max_new_tokens=len(expected.token_ids) + _MORE_TOKENS)
-        answer = loaded.renderer.parse(generate(loaded, [prompt], sampling)[0])
-        numbers |= {
-            "learning rate": rate,
-            "loss": trained.losses[_OVERFIT_STEPS],
-            "answer": answer.text,
-            "tokens": len(answer.token_ids),
-            "ended": answer.termination.value,
-        }
-        if answer.text == expected.text and answer.termination is not Termination.LENGTH:
-            why = f"after {_OVERFIT_STEPS} steps on one row the saved model gives its answer and stops"
-            return Proof(Word.PASSED, why, numbers)
-    if answer.text.startswith(expected.text):
-        why = (
+        attempt = _learn_by_heart(bench, row, prompt, expected, factor)
+        tried.append(attempt)
+        if attempt.right(expected):
+            break
+    best = tried[-1] if tried[-1].right(expected) else min(tried, key=lambda one: one.loss)
+    numbers = {
+        "row": row.place,
+        "steps": _OVERFIT_STEPS,
+        "learning rate": best.learning_rate,
+        "loss": best.loss,
+        "answer": best.answer.text,
+        "tokens": len(best.answer.token_ids),
+        "ended": best.answer.termination.value,
+    }
+    if best.right(expected):
+        why = f"after {_OVERFIT_STEPS} steps on one row the saved model gives its answer and stops"
+        return Proof(Word.PASSED, why, numbers)
+    return Proof(Word.FAILED, _not_by_heart(row, best, expected), numbers)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One row, learnt at one learning rate: the last loss, and what the saved model then answers."""
+
+    learning_rate: float
+    loss: float
+    answer: Answer
+
+    def right(self, expected: Answer) -> bool:
+        """Is it the answer, and did it end?"""
+        return self.answer.text == expected.text and self.answer.termination is not Termination.LENGTH
+
+
+def _learn_by_heart(
+    bench: Bench, row: ChatRow, prompt: list[int], expected: Answer, factor: float
+) -> _Attempt:
+    rate = bench.plan.recipe.optim.learning_rate * factor
+    optim = {"learning_rate": rate, "schedule": "constant", "warmup_share": 0.0, "final_share": 0.0}
+    plan = bench.short(_OVERFIT_STEPS, rows=take(bench.rows, [row.index]), batch_size=1, optim=optim)
+    trained = bench.train(plan, "overfit")
+    loaded = trained.load(torch.float32, bench.plan.device)
+    sampling = Sampling(max_new_tokens=len(expected.token_ids) + _MORE_TOKENS)
+    answer = loaded.renderer.parse(generate(loaded, [prompt], sampling)[0])
+    return _Attempt(rate, trained.losses[_OVERFIT_STEPS], answer)
+
+
+def _not_by_heart(row: ChatRow, best: _Attempt, expected: Answer) -> str:
+    if best.answer.text.startswith(expected.text):
+        return (
             f"the model learnt the answer of {row.place} and does not stop behind it: the end of turn is not learnt, "
             "or is not what ends a generation"
         )
-    else:
-        why = (
-            f"after {_OVERFIT_STEPS} steps on {row.place} alone (loss {numbers['loss']:.3g}) the model answers "
-            f"{answer.text[:60]!r}, and the row has {expected.text[:60]!r}. If the loss is near 0, a served model is "
-            "not what was trained; if not, this method or learning rate cannot learn one row"
-        )
-    return Proof(Word.FAILED, why, numbers)
+    after = (
+        f"after {_OVERFIT_STEPS} steps on {row.place} alone the loss is {best.loss:.3g} and the model answers"
+    )
+    said = f"{after} {best.answer.text[:60]!r}; the row has {expected.text[:60]!r}"
+    if best.loss < 0.1:
+        return f"{said}. A loss near 0 and another answer: what is served is not what was trained"
+    return f"{said}. This method and learning rate cannot learn one row: raise optim.learning_rate or method.rank"
 
 
 def _answer_length(bench: Bench, row: ChatRow) -> int:

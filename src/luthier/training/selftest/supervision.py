@@ -27,8 +27,8 @@ def mask(bench: Bench) -> Proof:
         picture = _picture(bench, row.index)
         answers = [bench.plan.renderer.parse(ids) for ids in learnt]
         if len(answers) != len(said):
-            why = f"{row.place}: {len(answers)} stretches of tokens are learnt, but the assistant speaks {len(said)} times"
-            return Proof(Word.FAILED, why, numbers, picture)
+            why = f"{len(answers)} stretches of tokens are learnt, but the assistant speaks {len(said)} times"
+            return Proof(Word.FAILED, f"{row.place}: {why}", numbers, picture)
         for answer, message in zip(answers, said, strict=True):
             if problem := _differs(answer, message):
                 return Proof(Word.FAILED, f"{row.place}: what is learnt {problem}", numbers, picture)
@@ -49,9 +49,7 @@ def template(bench: Bench) -> Proof:
             messages = row.conversation.messages
             prompt = renderer.prompt(messages[:number], row.conversation.tools)
             if ids[:prompt_length] != prompt:
-                why = (
-                    f"{row.place}: message {number + 1} is trained behind other tokens than a served model is shown"
-                )
+                why = f"{row.place}: message {number + 1} is trained behind other tokens than a served model is shown"
                 return Proof(Word.FAILED, why)
             answer = renderer.parse(ids[prompt_length:])
             if problem := _differs(answer, messages[number]):
