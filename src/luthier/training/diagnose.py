@@ -19,7 +19,9 @@ _FEWEST_STEPS = 10
 _LOSS_NEAR_ZERO = 0.1  # nats per token: the right token has 90%
 _MANY_DUPLICATES = 0.2
 _OVERFIT_RISE = 0.03
-_LEARNT_LITTLE = 0.1
+_LEARNT_LITTLE = 0.05
+_STOOD_HIGH = 0.6
+_FAR_ABOVE = 1.3  # times the first loss: more than one batch differs from another
 _STILL_FALLING = 0.15
 _SHOWN_PLACES = 8
 
@@ -87,7 +89,14 @@ class _Curves:
 
     @property
     def lowest(self) -> float:
-        return min(self.level(tenth / 10, (tenth + 1) / 10) for tenth in range(10))
+        return min(self._tenths())
+
+    @property
+    def highest(self) -> float:
+        return max(self._tenths())
+
+    def _tenths(self) -> list[float]:
+        return [self.level(tenth / 10, (tenth + 1) / 10) for tenth in range(10)]
 
     def level_at(self, step: int) -> float:
         """The level around a step."""
@@ -194,6 +203,10 @@ def _not_finite(curves: _Curves) -> _Found:
 def _diverged(curves: _Curves) -> _Found:
     if (found := _not_finite(curves)) or len(curves.losses) < _FEWEST_STEPS:
         return found
+    first = curves.losses[0]  # before any weight moved
+    if curves.last > _FAR_ABOVE * first and curves.last > first + _LOSS_NEAR_ZERO:
+        why = f"the training loss began at {first:.3g} and ends at {curves.last:.3g}"
+        return why, f"{_slower(curves, 5)}, or a longer warm-up (optim.warmup_share)"
     gave_back = curves.last - curves.lowest > 0.5 * max(0.0, curves.start - curves.lowest)
     above = curves.last > max(1.5 * curves.lowest, curves.lowest + _LOSS_NEAR_ZERO)
     if not (gave_back and above):
@@ -213,10 +226,14 @@ def _too_short(curves: _Curves) -> _Found:
 
 
 def _unstable(curves: _Curves) -> _Found:
+    first = curves.losses[0]
+    if curves.highest > _FAR_ABOVE * first and curves.highest > first + _LOSS_NEAR_ZERO:
+        why = f"the training loss rose from {first:.3g} to {curves.highest:.3g} before it fell to {curves.last:.3g}"
+        return why, f"{_slower(curves, 5)}, or a longer warm-up (optim.warmup_share)"
     if len(curves.spike_steps) < max(3, 0.01 * len(curves.losses)):
         return None
-    first = ", ".join(map(str, curves.spike_steps[:5]))
-    count = f"{len(curves.spike_steps)} of {len(curves.losses)} steps ({first})"
+    named = ", ".join(map(str, curves.spike_steps[:5]))
+    count = f"{len(curves.spike_steps)} of {len(curves.losses)} steps ({named})"
     why = f"the loss jumped far above its neighbours at {count}"
     return why, f"look at the rows of those steps; then {_slower(curves, 2)} or a lower optim.clip_norm"
 
@@ -270,15 +287,17 @@ def _underfitting(curves: _Curves) -> _Found:
 def _plateaued(curves: _Curves) -> _Found:
     fall = curves.start - curves.last
     late = curves.level(0.3, 0.4) - curves.last
-    if curves.last < 0.5 * curves.start or curves.last <= _LOSS_NEAR_ZERO or late > 0.05 * fall:
+    still = max(0.05 * fall, 0.01 * curves.last)  # batches differ by so much alone
+    if curves.last < _STOOD_HIGH * curves.start or curves.last <= _LOSS_NEAR_ZERO or late > still:
         return None
     why = (
         f"the training loss fell to {curves.level(0.3, 0.4):.3g} in the first third and has stood there since "
         f"({curves.last:.3g} at the end, {curves.start:.3g} at the start)"
     )
     advice = (
-        "look whether the rows can be told apart at all (conflicting answers: luthier data check); "
-        f"then a larger method (a higher method.rank, full) or {_faster(curves, 2)}"
+        "if the answers are good enough, stop there and save the epochs; if not, see whether the rows can be told "
+        "apart at all (conflicting answers: luthier data check), then a larger method (a higher method.rank, full) "
+        f"or {_faster(curves, 2)}"
     )
     return why, advice
 

@@ -113,6 +113,7 @@ class Bench:
         rows: TokenDataset | None = None,
         batch_size: int = 4,
         seed: int | None = None,
+        checkpoint_every: int = 2,
         optim: Mapping[str, Any] | None = None,
     ) -> Plan:
         """The plan with few rows and steps; everything else is the user's."""
@@ -125,7 +126,9 @@ class Bench:
                 "train": recipe.train.model_copy(update=train),
                 "optim": recipe.optim.model_copy(update=dict(optim or {})),
                 "evaluation": recipe.evaluation.model_copy(update={"per_epoch": 0.0, "patience": 0}),
-                "checkpoint": recipe.checkpoint.model_copy(update={"every_steps": 2, "keep": 1}),
+                "checkpoint": recipe.checkpoint.model_copy(
+                    update={"every_steps": checkpoint_every, "keep": 1}
+                ),
             }
         )
         resolved = Resolved(recipe, self.plan.resolved.sources)

@@ -179,7 +179,13 @@ def _learn_by_heart(
 ) -> _Attempt:
     rate = bench.plan.recipe.optim.learning_rate * factor
     optim = {"learning_rate": rate, "schedule": "constant", "warmup_share": 0.0, "final_share": 0.0}
-    plan = bench.short(_OVERFIT_STEPS, rows=take(bench.rows, [row.index]), batch_size=1, optim=optim)
+    plan = bench.short(
+        _OVERFIT_STEPS,
+        rows=take(bench.rows, [row.index]),
+        batch_size=1,
+        checkpoint_every=_OVERFIT_STEPS,
+        optim=optim,
+    )
     trained = bench.train(plan, "overfit")
     loaded = trained.load(torch.float32, bench.plan.device)
     sampling = Sampling(max_new_tokens=len(expected.token_ids) + _MORE_TOKENS)
