@@ -353,3 +353,13 @@ def test_the_events_of_a_straight_run(tmp_path: Path) -> None:
     assert all(event.seconds < time.perf_counter() - started for event in steps)
     assert [event.step for event in tracker.of("checkpoint")] == [3]
     assert result.last_loss == steps[-1].loss
+
+
+def test_a_step_of_rows_without_a_token_to_learn_says_so(tmp_path: Path) -> None:
+    rows = random_rows([5, 9, 12, 7])
+    rows.weights[:] = 0.0
+    model = dropout_model()
+    before = weights_of(model)
+    with pytest.raises(TrainingError, match="Likely cause: empty rows"):
+        run_loop(tmp_path, model, rows=rows)
+    assert same(before, weights_of(model))

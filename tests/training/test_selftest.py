@@ -20,6 +20,7 @@ from luthier.training.job import plan_job
 from luthier.training.objectives import OBJECTIVES, LossSums, Objective, Outputs, Targets
 from luthier.training.selftest import TESTS, Word, run_selftest
 from luthier.training.selftest import bench as bench_module
+from tests.toy import byte_tokenizer, tiny_model
 from tests.training.toys import chat_file, model_folder
 
 # Marks that take in the end of turn and only the first characters of what the assistant says.
@@ -67,6 +68,17 @@ def test_every_test_passes_on_a_right_trainer(method: Any, place: Path) -> None:
     assert proofs["forest"].numbers["computed"] < proofs["forest"].numbers["tokens"]
     assert ("It is" in "".join(text for text, learnt in proofs["mask"].picture if learnt)) is True
     assert "What is" not in "".join(text for text, learnt in proofs["mask"].picture if learnt)
+
+
+@pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "mistral", "qwen3"])
+def test_the_comparisons_hold_on_other_architectures(architecture: str, tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tiny_model(architecture, vocab_size=len(tokenizer)).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    chat_file(tmp_path / "rows.jsonl")
+    names = ("forest", "accumulation", "padding", "adapter", "save and load")
+    found = run_selftest(plan(tmp_path), tests={name: TESTS[name] for name in names})
+    assert {proof.word for proof in found.values()} == {Word.PASSED}, found
 
 
 def test_documents_have_no_template_to_test(place: Path) -> None:

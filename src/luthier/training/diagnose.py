@@ -13,9 +13,10 @@ from typing import Any
 
 from luthier.errors import RunError
 from luthier.registry.runs import Run
-from luthier.training.spikes import NOT_FINITE, SpikeWatch
+from luthier.training.spikes import SpikeWatch
 
 _FEWEST_STEPS = 10
+_NOT_FINITE = "expected finite numbers"  # what `not_finite` says in the reason of a run that it stopped
 _LOSS_NEAR_ZERO = 0.1  # nats per token: the right token has 90%
 _MANY_DUPLICATES = 0.2
 _OVERFIT_RISE = 0.03
@@ -194,7 +195,7 @@ def _faster(curves: _Curves, factor: float) -> str:
 
 
 def _not_finite(curves: _Curves) -> _Found:
-    if NOT_FINITE not in curves.reason:
+    if _NOT_FINITE not in curves.reason:
         return None
     what = f"the run stopped at a step without a finite loss or gradient: {curves.reason.rstrip('.')}"
     return what, "what the reason says; then start again"

@@ -20,12 +20,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from luthier.data.batches import Batch
-from luthier.errors import TrainingError
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner
+from luthier.training.not_finite import not_finite, places_of
 from luthier.training.objectives import Objective
 from luthier.training.optim import Schedule, set_learning_rate
-from luthier.training.spikes import NOT_FINITE, SpikeWatch, why_not_finite
+from luthier.training.spikes import SpikeWatch
 from luthier.training.tracking import (
     Checkpoint,
     Evaluation,
@@ -163,7 +163,9 @@ def train(
             loss, grad_norm = forward_backward(learner, objective, step_batches, parameters, config)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 rate = optimizers[0].param_groups[0]["base_learning_rate"] * schedule(done)
-                raise _not_finite(done, loss, grad_norm, step_batches, watch, rate, model, config)
+                raise not_finite(
+                    done + 1, loss, grad_norm, step_batches, watch, rate, model, config.compute_dtype
+                )
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()
@@ -190,7 +192,7 @@ def train(
             )
             typical = watch.typical
             if score := watch.see(loss):
-                tracker.spike(Spike(done, loss, typical, score, _places(step_batches)))
+                tracker.spike(Spike(done, loss, typical, score, places_of(step_batches)))
             if done % config.evaluate_every == 0 or done == config.num_steps:
                 evaluate()
                 if out_of_patience():
@@ -252,37 +254,6 @@ def precision(device: torch.device, compute_dtype: torch.dtype) -> contextlib.Ab
     if compute_dtype in (torch.float32, torch.float64):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=compute_dtype)
-
-
-def _places(step_batches: Sequence[Batch]) -> list[str]:
-    return [place for batch in step_batches for place in batch.places_B]
-
-
-def _not_finite(
-    done: int,
-    loss: float,
-    grad_norm: float,
-    step_batches: Sequence[Batch],
-    watch: SpikeWatch,
-    learning_rate: float,
-    model: nn.Module,
-    config: LoopConfig,
-) -> TrainingError:
-    places = _places(step_batches)
-    cause = why_not_finite(
-        loss,
-        grad_norm,
-        before=list(watch.losses),
-        weight_sum=sum(batch.weight_sum for batch in step_batches),
-        learning_rate=learning_rate,
-        float16=config.compute_dtype == torch.float16,
-        broken_weight=next((name for name, p in model.named_parameters() if not p.isfinite().all()), None),
-    )
-    return TrainingError(
-        f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; {NOT_FINITE}. "
-        f"The weights were not moved. {cause}. Rows of this step: {', '.join(places[:16])}"
-        f"{' ...' if len(places) > 16 else ''}"
-    )
 
 
 @contextlib.contextmanager
