@@ -17,7 +17,7 @@ from luthier.models.attention import use_forest_attention
 from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_full, apply_lora
 from luthier.training.learner import Learner, takes_forests
-from luthier.training.loop import LoopConfig, _forward_backward
+from luthier.training.loop import LoopConfig, forward_backward
 from luthier.training.objectives import OBJECTIVES
 from tests.data.test_forest import ROWS, dataset
 from tests.toy import ARCHITECTURES, tiny_model
@@ -43,7 +43,7 @@ def gradients(
     model.zero_grad()
     learner = Learner(model, causal_parts(model), torch.device("cpu"))
     parameters = [p for p in model.parameters() if p.requires_grad]
-    loss, _ = _forward_backward(learner, OBJECTIVES["sft"], batches, parameters, config)
+    loss, _ = forward_backward(learner, OBJECTIVES["sft"], batches, parameters, config)
     return loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -17,7 +17,7 @@ from luthier.data.batches import microbatches
 from luthier.errors import TrainingError
 from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_full, apply_lora, apply_top_layers
-from luthier.training.loop import Learner, LoopConfig, Measured, _forward_backward
+from luthier.training.loop import Learner, LoopConfig, Measured, forward_backward
 from luthier.training.objectives import OBJECTIVES
 from tests.toy import ARCHITECTURES, tiny_model
 from tests.training.toys import (
@@ -40,7 +40,7 @@ def step_gradients(model: Any, rows: Any, budget: int) -> tuple[float, dict[str,
     learner = Learner(model, causal_parts(model), torch.device("cpu"))
     batches = microbatches(rows, range(rows.num_rows), budget)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    loss, _ = _forward_backward(learner, OBJECTIVES["sft"], batches, parameters, NO_CLIP)
+    loss, _ = forward_backward(learner, OBJECTIVES["sft"], batches, parameters, NO_CLIP)
     return loss, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_moves_nothing(tmp_path: Path) -> None:
     before = weights_of(model)
     with pytest.raises(TrainingError, match=r"step 1: the loss is .*not moved.*Rows of this step") as caught:
         learner_safe_run(tmp_path, model)
-    assert "learning_rate" in str(caught.value)
+    assert "Likely cause: the weight lm_head.weight was not finite before this step" in str(caught.value)
     assert same(before, weights_of(model))
 
 
@@ -353,3 +353,13 @@ def test_the_events_of_a_straight_run(tmp_path: Path) -> None:
     assert all(event.seconds < time.perf_counter() - started for event in steps)
     assert [event.step for event in tracker.of("checkpoint")] == [3]
     assert result.last_loss == steps[-1].loss
+
+
+def test_a_step_of_rows_without_a_token_to_learn_says_so(tmp_path: Path) -> None:
+    rows = random_rows([5, 9, 12, 7])
+    rows.weights[:] = 0.0
+    model = dropout_model()
+    before = weights_of(model)
+    with pytest.raises(TrainingError, match="Likely cause: empty rows"):
+        run_loop(tmp_path, model, rows=rows)
+    assert same(before, weights_of(model))

@@ -16,7 +16,7 @@ from luthier.models.attention import use_forest_attention
 from luthier.models.forward import Head, causal_parts
 from luthier.models.methods import apply_full, apply_lora
 from luthier.training.learner import Learner
-from luthier.training.loop import LoopConfig, _forward_backward, mean_loss
+from luthier.training.loop import LoopConfig, forward_backward, mean_loss
 from luthier.training.objectives import Averages, log_probs, make_objective
 from luthier.training.objectives.dpo import dpo_losses
 from luthier.training.objectives.kto import kto_losses
@@ -86,7 +86,7 @@ def test_loss_and_gradients_are_those_of_separate_rows(name: str, method: str, c
         model.zero_grad()
         batches = cut(dataset, range(dataset.num_rows), budget)
         assert (budget != 1) or len(batches) == dataset.num_units
-        loss, _ = _forward_backward(learner, make_objective(config), batches, parameters, EXACT)
+        loss, _ = forward_backward(learner, make_objective(config), batches, parameters, EXACT)
         assert loss == pytest.approx(expected.item(), rel=1e-9)
         got = gradients(model)
         assert got.keys() == wanted.keys()
@@ -106,7 +106,7 @@ def test_other_architectures_too(architecture: str) -> None:
     learner = learner_of(model, forests)
     batches = forests(dataset, range(dataset.num_rows), 40)
     parameters = list(model.parameters())
-    assert _forward_backward(learner, make_objective(DPO), batches, parameters, EXACT)[0] == pytest.approx(
+    assert forward_backward(learner, make_objective(DPO), batches, parameters, EXACT)[0] == pytest.approx(
         expected, rel=1e-6
     )
 

@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import forests
 from luthier.models.methods import apply_full
-from luthier.training.loop import LoopConfig, _forward_backward
+from luthier.training.loop import LoopConfig, forward_backward
 from luthier.training.objectives import make_objective
 from tests.toy import byte_tokenizer, tiny_model
 from tests.training.pairs import DPO, HINGE, IPO, KTO, random_feedback, random_units
@@ -49,7 +49,7 @@ def assert_same_step(config: Any, dataset: TokenDataset, trainer: Any, batch: di
     batches = forests(dataset, range(dataset.num_rows), 20)
     assert len(batches) > 1
     settings = LoopConfig(1, 1, 1, clip_norm=1e9)
-    loss, _ = _forward_backward(learner, make_objective(config), batches, list(model.parameters()), settings)
+    loss, _ = forward_backward(learner, make_objective(config), batches, list(model.parameters()), settings)
     assert loss == pytest.approx(theirs.item(), rel=1e-5)
     got = gradients(model)
     assert got.keys() == wanted.keys()

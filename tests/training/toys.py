@@ -21,7 +21,7 @@ from luthier.training.method_config import LoraMethod, MethodConfig, method_defa
 from luthier.training.objectives import OBJECTIVES
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import OptimConfig
-from luthier.training.tracking import Checkpoint, End, Evaluation, Step
+from luthier.training.tracking import Checkpoint, End, Evaluation, Spike, Step
 from tests.toy import byte_tokenizer, tiny_model
 
 VOCAB = 64
@@ -79,6 +79,9 @@ class Memory:
             import signal
 
             signal.raise_signal(signal.SIGINT)
+
+    def spike(self, event: Spike) -> None:
+        self.events.append(("spike", event))
 
     def evaluation(self, event: Evaluation) -> None:
         self.events.append(("evaluation", event))

@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from luthier import __version__
-from luthier.cli import chat, data, demo, doctor, evaluate, export, methods, models, runs, train
+from luthier.cli import (
+    chat,
+    data,
+    demo,
+    diagnose,
+    doctor,
+    evaluate,
+    export,
+    methods,
+    models,
+    runs,
+    selftest,
+    train,
+)
 from luthier.errors import LuthierError
 
 app = typer.Typer(
@@ -40,7 +53,9 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
+app.command("selftest")(selftest.selftest)
 app.command("train")(train.train)
+app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("export")(export.export)

@@ -65,7 +65,7 @@ def train(
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)
         return
-    layers, stem = _layers(recipe_and_overrides or [], options)
+    layers, stem = recipe_layers(recipe_and_overrides or [], options)
     layers = pin_versions(layers)
     plan = _plan(layers, stem)
     if dry_run:
@@ -74,7 +74,8 @@ def train(
     _train(plan, run, resume=False)
 
 
-def _layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
+def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":
+    """What the command line asks for, as layers, and a stem to name a run by."""
     from luthier.config import Layer, merge_layers, parse_overrides, read_layers
     from luthier.data.places import is_dataset_place
     from luthier.errors import ConfigError
@@ -186,8 +187,10 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.diagnose import print_diagnosis
     from luthier.errors import Interrupted
     from luthier.pipeline import task_evaluators
+    from luthier.training.diagnose import diagnose_run
     from luthier.training.job import run_job
     from luthier.training.progress import Progress
     from luthier.training.tracking import MetricsFile, Trackers
@@ -205,6 +208,7 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
             f"interrupted after step {result.loop.num_steps} of {plan.num_steps}; a checkpoint was written. "
             f"To continue: luthier train --resume {run.folder}"
         )
+    print_diagnosis(screen, diagnose_run(run))
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"

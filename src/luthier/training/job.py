@@ -170,7 +170,7 @@ def run_job(
     end = End(step=0, status="failed", reason="stopped before the first step")
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
-        model = _model_to_train(plan)
+        model = model_to_train(plan)
         learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
         cut, notes = choose_cut(learner, recipe.train.packing)
         objective = make_objective(recipe.objective)
@@ -277,7 +277,8 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
         )
 
 
-def _model_to_train(plan: Plan) -> Any:
+def model_to_train(plan: Plan) -> Any:
+    """The model of a plan with its method applied, on its device. First weights come from torch's random state."""
     recipe = plan.recipe
     exact = plan.compute_dtype == torch.float64
     master_dtype = torch.float64 if exact else torch.float32

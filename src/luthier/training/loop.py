@@ -20,16 +20,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from luthier.data.batches import Batch
-from luthier.errors import TrainingError
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, precision
+from luthier.training.not_finite import not_finite, places_of
 from luthier.training.objectives import Averages, Objective
 from luthier.training.optim import Schedule, set_learning_rate
+from luthier.training.spikes import SpikeWatch
 from luthier.training.tracking import (
     Checkpoint,
     Evaluation,
     Sample,
+    Spike,
     Step,
     Tracker,
     peak_memory_bytes,
@@ -126,6 +128,7 @@ def train(
     outcome: Literal["finished", "stopped early", "interrupted"] = "finished"
     loss: float | None = None
     saved = done
+    watch = SpikeWatch()
 
     def save() -> None:
         nonlocal saved
@@ -165,9 +168,12 @@ def train(
             started = time.perf_counter()
             step_batches = batches.step(done)
             told = Averages()
-            loss, grad_norm = _forward_backward(learner, objective, step_batches, parameters, config, told)
+            loss, grad_norm = forward_backward(learner, objective, step_batches, parameters, config, told)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise _not_finite(done, loss, grad_norm, step_batches)
+                rate = optimizers[0].param_groups[0]["base_learning_rate"] * schedule(done)
+                raise not_finite(
+                    done + 1, loss, grad_norm, step_batches, watch, rate, model, config.compute_dtype
+                )
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()
@@ -195,6 +201,9 @@ def train(
                     metrics=told.means(),
                 )
             )
+            typical = watch.typical
+            if score := watch.see(loss):
+                tracker.spike(Spike(done, loss, typical, score, places_of(step_batches)))
             if done % config.evaluate_every == 0 or done == config.num_steps:
                 with average.in_place() if average else contextlib.nullcontext():
                     evaluate()
@@ -213,7 +222,7 @@ def train(
     return LoopResult(outcome, done, progress, loss)
 
 
-def _forward_backward(
+def forward_backward(
     learner: Learner,
     objective: Objective,
     step_batches: Sequence[Batch],
@@ -226,6 +235,8 @@ def _forward_backward(
     What the objective tells beside its loss is added to `told`.
     """
     weight_sum = sum(batch.weight_sum for batch in step_batches)
+    if weight_sum == 0:
+        return math.nan, math.nan  # a mean over nothing; the caller says so
     baseline = _baseline(learner, objective, step_batches, config)
     loss = 0.0
     for batch in step_batches:
@@ -287,15 +298,6 @@ def mean_loss(
     finally:
         learner.model.train()
     return loss_sum / weight_sum
-
-
-def _not_finite(done: int, loss: float, grad_norm: float, step_batches: Sequence[Batch]) -> TrainingError:
-    places = [place for batch in step_batches for place in batch.places_B]
-    return TrainingError(
-        f"step {done + 1}: the loss is {loss} and the gradient norm {grad_norm}; expected finite numbers. "
-        f"The weights were not moved. Rows of this step: {', '.join(places[:16])}"
-        f"{' ...' if len(places) > 16 else ''}. Try a lower optim.learning_rate, or train.dtype=float32"
-    )
 
 
 @contextlib.contextmanager

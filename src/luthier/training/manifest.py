@@ -41,6 +41,7 @@ def data_manifest(
     `dataset`, the version (`name@id`) that was named or that the store knows to hold exactly these files.
     """
     counts = {"train": train_rows, "validation": validation_rows}
+    repeated = {role: num_repeated(dataset) for role, dataset in counts.items() if dataset is not None}
     entries = []
     for read in _files(recipe):
         rows = sum(1 for _ in read_rows(read.source.place))
@@ -52,6 +53,7 @@ def data_manifest(
         }
         if (dataset := counts.get(read.role)) is not None:
             entry |= {"tokens": dataset.num_tokens, "supervised_tokens": dataset.num_supervised}
+            entry |= {"token_rows": dataset.num_rows, "repeated_rows": repeated[read.role]}
             entry |= dataset.too_long
             if dataset.num_documents:
                 entry["document_pieces"] = dataset.num_documents
@@ -59,6 +61,15 @@ def data_manifest(
             entry["dataset"] = read.dataset
         entries.append(entry)
     return _name(entries)
+
+
+def num_repeated(rows: TokenDataset) -> int:
+    """How many rows are, token for token, an earlier row."""
+    distinct = {
+        hashlib.blake2b(rows.row(index)[0].tobytes(), digest_size=16).digest()
+        for index in range(rows.num_rows)
+    }
+    return rows.num_rows - len(distinct)
 
 
 def same_data(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> bool:

@@ -13,12 +13,13 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from luthier.page.html import printable
-from luthier.training.tracking import Checkpoint, End, Evaluation, Sample, Step, smooth
+from luthier.training.tracking import Checkpoint, End, Evaluation, Sample, Spike, Step, smooth
 
 _PLAIN_SECONDS = 10.0
 _PLAIN_SHARE = 0.05
 _SMOOTHED_STEPS = 100
 _SHOWN_SAMPLES = 2
+_SHOWN_PLACES = 8
 
 
 class Progress:
@@ -68,6 +69,11 @@ class Progress:
         elif self._plain_is_due():
             self._plain_at = (event.step, self._clock())
             self._print(f"step {event.step}/{self._total} · {facts}")
+
+    def spike(self, event: Spike) -> None:
+        rows = ", ".join(event.places[:_SHOWN_PLACES]) + (" ..." if len(event.places) > _SHOWN_PLACES else "")
+        said = f"step {event.step}: the loss jumped to {event.loss:.3f} ({event.typical:.3f} was usual)"
+        self._print(f"{said}; its rows: {rows}", style="yellow")
 
     def evaluation(self, event: Evaluation) -> None:
         parts = [f"evaluation at step {event.step}"]

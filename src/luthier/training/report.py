@@ -20,6 +20,7 @@ from luthier.files import write_text_atomic
 from luthier.page import html
 from luthier.page.charts import Chart, Line, Point, draw
 from luthier.registry.runs import Run, RunStatus, StatusRecord, open_run
+from luthier.training.diagnose import Curve, Diagnosis, diagnose
 from luthier.training.progress import format_bytes, format_seconds
 from luthier.training.tracking import smooth
 
@@ -46,6 +47,7 @@ class Record:
     total_steps: int | None
     data: Sequence[Mapping[str, Any]]
     environment: Mapping[str, Any]
+    diagnosis: Diagnosis
 
 
 def write_report(folder: Path) -> Path:
@@ -67,6 +69,7 @@ def read_record(run: Run) -> Record:
     starts = [event for event in events if event.get("event") == "start"]
     ends = [event for event in events if event.get("event") == "end"]
     data = _read_json(run.data_path, [])
+    data = data if isinstance(data, list) else [data]
     return Record(
         name=run.name,
         status=run.status_record(),
@@ -77,8 +80,9 @@ def read_record(run: Run) -> Record:
         messages=[str(event.get("text", "")) for event in events if event.get("event") == "message"],
         end=ends[-1] if ends else {},
         total_steps=starts[-1].get("total_steps") if starts else None,
-        data=data if isinstance(data, list) else [data],
+        data=data,
         environment=_flat(_read_json(run.environment_path, {})),
+        diagnosis=diagnose(events, data),
     )
 
 
@@ -128,6 +132,7 @@ def _page(record: Record) -> str:
     sections = [
         _header(record),
         html.facts(_facts(record)),
+        _diagnosis(record),
         _curves(record),
         _evaluation_table(record),
         _samples(record),
@@ -180,6 +185,20 @@ def _facts(record: Record) -> list[tuple[str, str, str]]:
         ),
     ]
     return facts
+
+
+def _diagnosis(record: Record) -> str:
+    """The curve's name, why it is called so, and what to try."""
+    found = record.diagnosis
+    if not record.steps and found.word is Curve.TOO_SHORT:
+        return ""
+    look: html.Look = (
+        "good" if found.word is Curve.HEALTHY else "wait" if found.word is Curve.TOO_SHORT else "bad"
+    )
+    _, *others = found.lines
+    said = "".join(f'<li class="text">{html.text(line)}</li>' for line in others)
+    why = f'<p class="text">{html.pill(found.word.value, look)} {html.text(found.why)}.</p>'
+    return f"<h2>Diagnosis</h2>{why}<ul>{said}</ul>"
 
 
 def _model(settings: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from luthier.data.rows import Row
 from luthier.data.sources import read_rows
 from luthier.data.split import hold_out
 from luthier.errors import ConfigError, DataError
-from luthier.training.objectives import Objective, RowKind
+from luthier.training.objectives import Objective, RowKind, make_objective
 from luthier.training.recipe import DataConfig, Recipe
 
 
@@ -60,6 +60,14 @@ def read_datasets(
             "data.validation_share"
         )
     return dataset, _tokens(held_out, recipe, objective, renderer, tokenizer) if held_out else None
+
+
+def training_conversations(recipe: Recipe) -> Iterator[tuple[str, Conversation]]:
+    """(place, conversation) of every chat row of the training files; none where the objective learns from others."""
+    if make_objective(recipe.objective).rows != "chat":
+        return
+    read = _read(recipe.data.train, "train", recipe.data)
+    yield from _conversations([row for row in read.rows if read.format(row) != "text"], read)
 
 
 def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:

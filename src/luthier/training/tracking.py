@@ -43,6 +43,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Spike:
+    """A step whose loss stands far above those before it (see `spikes`), and the rows that it took."""
+
+    step: int
+    loss: float
+    typical: float
+    """The median of the steps before."""
+    score: float
+    """Robust deviations above it."""
+    places: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One question that was asked at an evaluation, and what came back."""
 
@@ -93,6 +106,9 @@ class Tracker(Protocol):
     def step(self, event: Step) -> None:
         """One optimizer step was taken."""
 
+    def spike(self, event: Spike) -> None:
+        """The step that was told last was a spike."""
+
     def evaluation(self, event: Evaluation) -> None:
         """The model was evaluated."""
 
@@ -121,6 +137,9 @@ class MetricsFile:
         # asdict copies a Mapping as its own class, which may not be JSON.
         record = asdict(replace(event, metrics={})) | {"metrics": dict(event.metrics)}
         self.run.append_metrics({"event": "step", **record})
+
+    def spike(self, event: Spike) -> None:
+        self.run.append_metrics({"event": "spike", **asdict(event)})
 
     def evaluation(self, event: Evaluation) -> None:
         record = {
@@ -154,6 +173,10 @@ class Trackers:
     def step(self, event: Step) -> None:
         for tracker in self.trackers:
             tracker.step(event)
+
+    def spike(self, event: Spike) -> None:
+        for tracker in self.trackers:
+            tracker.spike(event)
 
     def evaluation(self, event: Evaluation) -> None:
         for tracker in self.trackers:

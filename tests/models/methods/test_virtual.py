@@ -13,7 +13,7 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, Source
 from luthier.models.methods import apply_method
 from luthier.training.learner import Learner, choose_cut
-from luthier.training.loop import LoopConfig, _forward_backward
+from luthier.training.loop import LoopConfig, forward_backward
 from luthier.training.objectives import OBJECTIVES
 from tests.toy import ARCHITECTURES, byte_tokenizer, tiny_model
 from tests.training.toys import VOCAB, method_config, random_rows
@@ -37,7 +37,7 @@ def test_loss_and_gradients_are_those_of_peft(architecture: str, method: str, ch
     rows.weights[rows.weights != 0] = 1.0
     learner = Learner(model, causal_parts(model), torch.device("cpu"))
     parameters = [p for p in model.parameters() if p.requires_grad]
-    loss, norm = _forward_backward(
+    loss, norm = forward_backward(
         learner, OBJECTIVES["sft"], microbatches(rows, range(4), 1000), parameters, EXACT
     )
     got = [p.grad.clone() for p in parameters]

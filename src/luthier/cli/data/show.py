@@ -4,7 +4,7 @@ Knows nothing of how tokens come to be; everything heavy is imported when the ve
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -150,7 +150,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
             console.print(
                 Text(f"{row['unit']} {row['line']} ({row['format']}{part}): {counts}", style="bold")
             )
-            console.print(_coloured(rendering, in_colour))
+            console.print(coloured(rendering["texts"], in_colour))
             for name, values in (("ids", rendering["token_ids"]), ("weights", rendering["weights"])):
                 listed = " ".join(f"{value:g}" if name == "weights" else str(value) for value in values)
                 console.print(Text(f"{name}: {listed}", style="dim"))
@@ -160,11 +160,12 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     console.print(Text(f"shown: {len(rows)} rows, {total} tokens, {supervised} supervised", style="bold"))
 
 
-def _coloured(rendering: dict[str, Any], in_colour: bool) -> "Text":
+def coloured(parts: Sequence[Mapping[str, Any]], in_colour: bool) -> "Text":
+    """Texts with their `weight`: what is supervised in green, or between brackets."""
     from rich.text import Text
 
     text = Text()
-    for part in rendering["texts"]:
+    for part in parts:
         shown = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in part["text"])
         if part["weight"] > 0:
             text.append(shown if in_colour else f"⟦{shown}⟧", style="bold green")
