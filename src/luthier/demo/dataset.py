@@ -20,8 +20,8 @@ from luthier.demo.combined import COMBINED_PHRASEBOOKS
 from luthier.demo.elsewhere import NEAR_SUBJECTS, refusals
 from luthier.demo.facts import FACTS, facts_prompt, joint_answers, numbers_of, wrong_numbers
 from luthier.demo.grammar import Core, Cores, FilledCore, Phrasebook, fillings, normalised, spoken
-from luthier.demo.phrasings import FACT_PHRASEBOOKS
 from luthier.demo.likeness import Asked
+from luthier.demo.phrasings import FACT_PHRASEBOOKS
 from luthier.demo.smalltalk import CHATS, LOOKUP_SUBJECTS
 from luthier.errors import DataError
 from luthier.files import write_text_atomic

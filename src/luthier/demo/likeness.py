@@ -5,6 +5,7 @@ Questions come as words, without case and punctuation. Knows nothing of splits, 
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 _NEAR = 0.6  # stricter than what `luthier data check` calls near (0.7)
 _LONG_RUN = 13  # words in a row that say that one text was taken from another
@@ -43,7 +44,7 @@ class Asked:
 
 
 def _pairs(words: Sequence[str]) -> set[Pair]:
-    return set(zip(words, words[1:], strict=False)) or {(words[0], "")}
+    return set(pairwise(words)) or {(words[0], "")}
 
 
 def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
