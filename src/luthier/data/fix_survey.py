@@ -44,7 +44,7 @@ REASONS: dict[str, str] = {
 }
 CHANGES: dict[str, str] = {
     "not_utf8": "bytes that are not UTF-8, read as Windows-1252",
-    "mojibake": "UTF-8 that was read in another encoding, read again",
+    "mojibake": "text that was read in the wrong encoding, read again",
     "control_characters": "control characters, removed",
     "not_nfc": "letters in another form than usual (Unicode NFC)",
 }

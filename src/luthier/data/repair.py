@@ -23,12 +23,20 @@ _OTHER_SCRIPTS = re.compile(rf"â‚¬|(?:[à-ï][{_CONTINUATION}]{{2}}){{2}}|(?
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 
+# Windows-1252 that was read as Latin-1: its quotes, dashes and the euro stand as control characters that no text means.
+_FROM_CP1252 = {
+    code: bytes([code]).decode("cp1252")
+    for code in range(0x80, 0xA0)
+    if code not in (0x81, 0x85, 0x8D, 0x8F, 0x90, 0x9D)  # undefined there, and NEL
+}
+
+
 def repair_text(text: str) -> tuple[str, tuple[str, ...]]:
     """(the text as it was meant, what was repaired, in the words of REPAIRS)."""
     plain = text.isascii()
     done: list[str] = []
     if not plain and _is_suspect(text):
-        meant = _read_again(text)
+        meant = _read_again(text).translate(_FROM_CP1252)
         if meant != text:
             text = meant
             done.append("mojibake")

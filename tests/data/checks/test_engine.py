@@ -46,7 +46,9 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_check_of_the_room_is_run() -> None:
     for module in pkgutil.iter_modules(luthier.data.checks.__path__):
         importlib.import_module(f"luthier.data.checks.{module.name}")
-    assert {one for one in Check.__subclasses__() if one.__module__.startswith("luthier.")} == set(CHECKS)
+    assert {
+        one for one in Check.__subclasses__() if one.__module__.startswith("luthier.data.checks.")
+    } == set(CHECKS)
 
 
 def test_processes_and_pieces_do_not_change_the_report(messy: tuple[Path, Path]) -> None:
