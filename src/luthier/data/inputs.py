@@ -12,7 +12,7 @@ from luthier.data.checks.finding import RowKey, SplitName
 from luthier.data.checks.row import CheckedRow, check_row
 from luthier.data.formats import FileFormat, recognise_file
 from luthier.data.rows import Row, UnreadableRow
-from luthier.data.sources import SourceFile, find_files, head_values, read_every_row, size_bytes
+from luthier.data.sources import SourceFile, find_files, head_values, read_every_row, total_size_bytes
 from luthier.errors import DataError
 
 OnBytes = Callable[[int], None]
@@ -81,6 +81,4 @@ def input_paths(inputs: Sequence[Input]) -> list[Path]:
 
 def num_bytes(inputs: Sequence[Input]) -> int | None:
     """The size of all the files, for a progress bar; None where one is not known."""
-    sizes = [size_bytes(one.source) for one in inputs]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    return total_size_bytes(one.source for one in inputs)

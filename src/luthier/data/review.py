@@ -8,7 +8,6 @@ on a row counts. Knows nothing of screens and keys.
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from luthier.hashing import hash_json
 
 Verdict = Literal["accepted", "rejected", "edited", "skipped"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-_Z_95 = 1.959963984540054  # the 97.5% point of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -145,13 +143,10 @@ class Review:
 
 def wilson(num_hits: int, num_trials: int) -> tuple[float, float]:
     """The 95% interval of a share (Wilson 1927), which holds near 0 and 1 and for few trials."""
-    share, z2 = num_hits / num_trials, _Z_95**2
-    centre = (share + z2 / (2 * num_trials)) / (1 + z2 / num_trials)
-    spread = math.sqrt(share * (1 - share) / num_trials + z2 / (4 * num_trials**2))
-    half = _Z_95 * spread / (1 + z2 / num_trials)
-    low = 0.0 if num_hits == 0 else centre - half
-    high = 1.0 if num_hits == num_trials else centre + half
-    return low, high
+    from scipy.stats import binomtest
+
+    interval = binomtest(num_hits, num_trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def open_review(path: Path, *, must_exist: bool = False) -> Review:

@@ -13,6 +13,7 @@ A sliding window counts positions in a row (depth), not places in the sequence. 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Layout:
     ends_N: Tensor
     _masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def dense(self) -> bool:
         """Is one call with a mask cheaper than a call for each segment?"""
         seen = sum((p[-1][1] - p[-1][0]) * sum(end - start for start, end in p) for p in self.paths)

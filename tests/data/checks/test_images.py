@@ -69,6 +69,25 @@ def test_what_is_missing_or_unreadable_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b"<html>", "neither"),
+        (_png(width=0), "without a size"),
+        (_png()[:18], "neither"),
+        (b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0", "neither"),
+        (
+            b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b\x08" + struct.pack(">HH", 3, 4) + b"\0\0",
+            "JPEG is cut short",
+        ),
+    ],
+)
+def test_what_is_no_whole_image_is_said(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "it.png").write_bytes(data)
+    assert said in str(problem_of(tmp_path / "it.png"))
+
+
+@pytest.mark.parametrize(
     ("data", "size"),
     [
         (_png(5, 7), (5, 7)),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.formats import FORMATS, read_example, recognise, resolve_images
+from luthier.data.checks.images import problem_of, resolve
+from luthier.data.formats import FORMATS, read_example, recognise
 from luthier.errors import DataError
 from tests.data.formats.examples import VALUES
 
@@ -95,4 +96,5 @@ def test_any_values_under_the_right_fields(name: str, data: st.DataObject) -> No
                 other.write(example)
             except DataError:
                 continue
-        resolve_images(example, "/nowhere")
+        for image in example.images:
+            problem_of(resolve(image, "/nowhere"))

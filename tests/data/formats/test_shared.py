@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from luthier.data.checks.images import problem_of, resolve
 from luthier.data.example import Example
-from luthier.data.formats import FORMATS, read_example, recognise_file, resolve_images
+from luthier.data.formats import FORMATS, read_example, recognise_file
 from luthier.data.sources import read_rows
 from tests.data.formats.examples import content
 from tests.data.shared import SHARED, needs_shared
@@ -102,5 +103,6 @@ def test_labels() -> None:
 def test_pictures() -> None:
     examples = [one for _, one in _examples(SHARED / "multimodal/mllm_demo.json")]
     assert len({path for one in examples for path in one.images}) == 3
-    assert [resolve_images(one, SHARED / "multimodal") for one in examples] == [[]] * 6
-    assert all(resolve_images(one, SHARED) for one in examples)
+    for one in examples:
+        assert all(problem_of(resolve(path, str(SHARED / "multimodal"))) is None for path in one.images)
+        assert all(problem_of(resolve(path, str(SHARED))) == "no such file" for path in one.images)

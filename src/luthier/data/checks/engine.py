@@ -43,6 +43,7 @@ from luthier.data.sources import (
     read_every_row,
     shards,
     size_bytes,
+    total_size_bytes,
 )
 from luthier.errors import DataError
 
@@ -132,9 +133,7 @@ def check_places(
 
 def total_bytes(places: Iterable[Place]) -> int | None:
     """The size of all files that the places name, for a progress bar; None where it is not known."""
-    sizes = [size_bytes(file) for place in places for file in find_files(place)]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    return total_size_bytes(file for place in places for file in find_files(place))
 
 
 def find_checked_files(

@@ -21,7 +21,6 @@ from luthier.data.formats.extraction import EXTRACTION
 from luthier.data.formats.feedback import KTO
 from luthier.data.formats.fields import parse_fields
 from luthier.data.formats.format import Format, UnknownFormat
-from luthier.data.formats.images import resolve_images
 from luthier.data.formats.preference import PREFERENCE_FORMATS
 from luthier.data.formats.retrieval import RETRIEVAL, abstains
 from luthier.data.formats.sharegpt import SHAREGPT
@@ -39,7 +38,6 @@ __all__ = [
     "read_example",
     "recognise",
     "recognise_file",
-    "resolve_images",
     "to_conversation",
 ]
 

@@ -4,7 +4,7 @@ Every row keeps its number, so that whatever is wrong with it later can be said 
 This room knows nothing of what a row means.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ __all__ = [
     "read_rows",
     "shards",
     "size_bytes",
+    "total_size_bytes",
 ]
 
 _Reader = Callable[[SourceFile, Shard | None, OnBytes | None], Iterator[Row | UnreadableRow]]
@@ -121,6 +122,13 @@ def shards(file: SourceFile, max_bytes: int) -> list[Shard] | None:
     None where it has to be read in one go: another kind than JSON lines, packed, no larger than one piece.
     """
     return cut_lines(file, max_bytes) if file.kind == "jsonl" else None
+
+
+def total_size_bytes(files: Iterable[SourceFile]) -> int | None:
+    """The size of several files, for a progress bar; None where one is not known."""
+    sizes = [size_bytes(file) for file in files]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def size_bytes(file: SourceFile) -> int | None:
