@@ -391,11 +391,11 @@ def huge_output(bait: Bait) -> str:
 
 def deep_recursion(bait: Bait) -> str:
     sys.setrecursionlimit(10**9)
-    nested: list[Any] = []
-    for _ in range(10**6):
-        nested = [nested]
-    repr(nested)
-    return ""
+
+    def deeper(_: int) -> list[int]:
+        return sorted([1], key=deeper)  # each step is a frame of C
+
+    return f"came back with {deeper(0)}"
 
 
 def busy_loop(bait: Bait) -> str:
@@ -420,7 +420,9 @@ def stop_self(bait: Bait) -> str:
 
 
 def hold_output_open(bait: Bait) -> str:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", bait["token"]], start_new_session=True)
+    subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)", bait["token"]], start_new_session=True
+    )
     return ""
 
 
@@ -433,6 +435,6 @@ def attempt(name: str, bait: Bait) -> str:
     attack: Callable[[Bait], str] = globals()[name]
     try:
         got = attack(bait)
-    except (OSError, RuntimeError, ValueError, resource.error) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         return f"held: {error}"
     return f"through: {got}" if got else "held"

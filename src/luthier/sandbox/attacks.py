@@ -20,7 +20,15 @@ class Attack:
 
 
 _PROBES = {
-    *("tcp", "udp", "abstract_socket", "read_secret", "write_outside", "parents_environment", "signal_others"),
+    *(
+        "tcp",
+        "udp",
+        "abstract_socket",
+        "read_secret",
+        "write_outside",
+        "parents_environment",
+        "signal_others",
+    ),
     *("ptrace", "new_user_namespace", "fork_bomb", "memory_bomb", "become_root"),
 }
 _GOALS = {

@@ -173,7 +173,10 @@ class _Bait:
             return f"the {name} listener was reached"
         if self.victim.poll() is not None:
             return "a process of the machine was killed"
-        if self.secret_file.read_text() != self.told["secret_word"] or self.secret_file.stat().st_mode != self.mode:
+        if (
+            self.secret_file.read_text() != self.told["secret_word"]
+            or self.secret_file.stat().st_mode != self.mode
+        ):
             return "a file outside was changed"
         if set(os.listdir(self.folder)) != self.names:
             return "a file was made outside"

@@ -49,7 +49,9 @@ def _with_namespaces(job: Job, status_fd: int) -> int:
     view.unshare(own_user=job["uid"] is None)
 
     def first_process() -> int:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the default is what a namespace's first process is spared
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # the default is what a namespace's first process is spared
         view.build(job)
         _drop_user(job)
         kernel.drop_capabilities()

@@ -77,7 +77,14 @@ class _Program(ctypes.Structure):
 def install_seccomp(program: bytes) -> None:
     """Put a seccomp filter (BPF bytes) on this process and all that it starts."""
     fprog = _Program(len(program) // 8, program)
-    call("prctl", ctypes.c_int(_PR_SET_SECCOMP), ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(fprog), 0, 0)
+    call(
+        "prctl",
+        ctypes.c_int(_PR_SET_SECCOMP),
+        ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+        ctypes.byref(fprog),
+        0,
+        0,
+    )
 
 
 def drop_capabilities() -> None:
@@ -98,7 +105,15 @@ def unshare(flags: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2)."""
-    call("mount", source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode(), where=target)
+    call(
+        "mount",
+        source.encode(),
+        target.encode(),
+        kind.encode(),
+        ctypes.c_ulong(flags),
+        data.encode(),
+        where=target,
+    )
 
 
 def unmount(target: str) -> None:

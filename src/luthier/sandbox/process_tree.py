@@ -3,6 +3,7 @@
 Knows nothing of sandboxes.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -54,7 +55,9 @@ def proportional_bytes(pids: list[int]) -> int:
                 lines = dict(line.split(":", 1) for line in file if line.startswith("Pss_"))
         except OSError:
             continue
-        total += sum(int(lines[name].split()[0]) * 1024 for name in ("Pss_Anon", "Pss_Shmem") if name in lines)
+        total += sum(
+            int(lines[name].split()[0]) * 1024 for name in ("Pss_Anon", "Pss_Shmem") if name in lines
+        )
     return total
 
 
@@ -66,10 +69,8 @@ def kill_descendants(pid: int, *, patience_seconds: float = 5.0) -> None:
         if not alive:
             return
         for child in alive:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
         time.sleep(0.002)
 
 

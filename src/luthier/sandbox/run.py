@@ -23,8 +23,12 @@ from luthier.sandbox.words import Execution, Level, Limits, Outcome
 _WATCH_SECONDS = 0.05
 _MAX_REPORT_BYTES = 2**12
 _STATUS_BYTES = 4096
-_MEMORY_ERROR = re.compile(r"(\w+\.)*_?(Array)?MemoryError\b|OSError: \[Errno 12\]|fatal error: .*out of memory")
-_REFUSAL = re.compile(r"(PermissionError|OSError|BlockingIOError|\w+\.\w*Error): \[Errno (1|11|13|30|97|99|101)\]")
+_MEMORY_ERROR = re.compile(
+    r"(\w+\.)*_?(Array)?MemoryError\b|OSError: \[Errno 12\]|fatal error: .*out of memory"
+)
+_REFUSAL = re.compile(
+    r"(PermissionError|OSError|BlockingIOError|\w+\.\w*Error): \[Errno (1|11|13|30|97|99|101)\]"
+)
 
 
 def run_at(
@@ -48,7 +52,12 @@ def run_at(
         report, tell_report = _pipe(stack)
         reporting = [str(tell_report.fileno())] if with_report else []
         job = wall.job(
-            level, [*argv, *reporting], files=files, environment=environment or {}, limits=limits, folder=folder
+            level,
+            [*argv, *reporting],
+            files=files,
+            environment=environment or {},
+            limits=limits,
+            folder=folder,
         )
         job_file = _read_only_file(stack, json.dumps(job).encode())
         filter_file = _read_only_file(stack, wall.filter_bytes(level))
@@ -146,7 +155,10 @@ class _Watched:
         pids = process_tree.descendants(self.process.pid)
         limit = self.limits.max_memory_bytes
         if process_tree.private_bytes(pids) > limit and process_tree.proportional_bytes(pids) > limit:
-            self.stopped = (Outcome.OUT_OF_MEMORY, f"held more than {limit / 2**20:.0f} MiB in all its processes")
+            self.stopped = (
+                Outcome.OUT_OF_MEMORY,
+                f"held more than {limit / 2**20:.0f} MiB in all its processes",
+            )
         excess = workspace.excess(self.level, pids, self.folder, self.limits)
         if excess:
             self.stopped = (Outcome.BLOCKED, excess)

@@ -127,7 +127,11 @@ _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; the low half of an argument comes first
+_NUMBER, _ARCH, _ARGUMENTS = (
+    0,
+    4,
+    16,
+)  # offsets in struct seccomp_data; the low half of an argument comes first
 
 
 def build_filter(machine: str, *, sockets: bool = True, owners_calls: bool = True) -> bytes:
@@ -140,7 +144,11 @@ def build_filter(machine: str, *, sockets: bool = True, owners_calls: bool = Tru
         raise ValueError(f"expected one of {', '.join(MACHINES)}, got {machine!r}")
     column = MACHINES.index(machine)
     refused = REFUSED if owners_calls else REFUSED | OWNERS_CALLS
-    program = [_instruction(_LOAD, _ARCH), *_unless_equal(AUDIT_ARCH[machine], _KILL), _instruction(_LOAD, _NUMBER)]
+    program = [
+        _instruction(_LOAD, _ARCH),
+        *_unless_equal(AUDIT_ARCH[machine], _KILL),
+        _instruction(_LOAD, _NUMBER),
+    ]
     if machine == "x86_64":
         program += _if(_JUMP_AT_LEAST, _X32_BIT, _KILL)
     program += _if(_JUMP_AT_LEAST, _FIRST_UNKNOWN, _ERRNO | errno.ENOSYS)
@@ -150,7 +158,9 @@ def build_filter(machine: str, *, sockets: bool = True, owners_calls: bool = Tru
         if number is not None:
             program += _if(_JUMP_EQUAL, number, _ERRNO | errno.EPERM)
     program += _on_argument(_CLONE[column], 0, _if(_JUMP_BITS, _NEW_NAMESPACE, _ERRNO | errno.EPERM))
-    terminal = [step for call in (_TIOCSTI, _TIOCLINUX) for step in _if(_JUMP_EQUAL, call, _ERRNO | errno.EPERM)]
+    terminal = [
+        step for call in (_TIOCSTI, _TIOCLINUX) for step in _if(_JUMP_EQUAL, call, _ERRNO | errno.EPERM)
+    ]
     program += _on_argument(_IOCTL[column], 1, terminal)
     program += _on_argument(_PRLIMIT[column], 0, _unless_equal(0, _ERRNO | errno.EPERM))
     families = (_AF_UNIX, _AF_INET, _AF_INET6) if sockets else ()

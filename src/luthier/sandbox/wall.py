@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import SandboxError
-
 from luthier.sandbox.seccomp import MACHINES, build_filter
 from luthier.sandbox.words import Level, Limits
 
@@ -99,7 +98,9 @@ def filter_bytes(level: Level) -> bytes:
         return b""
     machine = platform.machine()
     if machine not in MACHINES:
-        raise SandboxError(f"no system call filter for {machine!r}; there is one for {' and '.join(MACHINES)}")
+        raise SandboxError(
+            f"no system call filter for {machine!r}; there is one for {' and '.join(MACHINES)}"
+        )
     walled = level is not Level.LANDLOCK
     return build_filter(machine, sockets=walled, owners_calls=walled)
 
@@ -120,9 +121,13 @@ def _bound() -> tuple[str, ...]:
     found = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     found += [f"/etc/{name}" for name in _SETTINGS if os.path.exists(f"/etc/{name}")]
     home = Path.home().resolve()
-    for prefix in dict.fromkeys((sys.prefix, sys.base_prefix, *map(os.path.realpath, (sys.prefix, sys.base_prefix)))):
+    for prefix in dict.fromkeys(
+        (sys.prefix, sys.base_prefix, *map(os.path.realpath, (sys.prefix, sys.base_prefix)))
+    ):
         if home.is_relative_to(prefix):
-            raise SandboxError(f"the interpreter's prefix {prefix} holds the home folder; use a virtual environment")
+            raise SandboxError(
+                f"the interpreter's prefix {prefix} holds the home folder; use a virtual environment"
+            )
         if not _is_below(prefix, found):
             found.append(prefix)
     step = sys.executable
@@ -207,5 +212,3 @@ def _refuse_unreachable_interpreter() -> None:
         for folder in Path(path).parents:
             if not os.stat(folder).st_mode & 0o001:
                 raise SandboxError(f"{sys.executable}: an ordinary user cannot reach it, {folder} is closed")
-
-

@@ -53,7 +53,11 @@ def excess(level: Level, pids: list[int], folder: Path, limits: Limits) -> str:
     num_files, num_bytes = _size(folder, limits.max_files)
     if num_files > limits.max_files:
         return too_many
-    return f"more than {limits.max_workspace_bytes} bytes of files" if num_bytes > limits.max_workspace_bytes else ""
+    return (
+        f"more than {limits.max_workspace_bytes} bytes of files"
+        if num_bytes > limits.max_workspace_bytes
+        else ""
+    )
 
 
 def _num_inodes(pid: int) -> int:
