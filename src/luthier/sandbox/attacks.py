@@ -101,7 +101,8 @@ _OUTCOMES = {
     "hold_output_open": (Outcome.PASSED,),
     "leave_daemon": (Outcome.PASSED,),
 }
-_OPEN_AT = {"stat_outside": (Level.LANDLOCK,)}
+# Landlock does not cover stat(). There the kernel's limit of processes is the user's, shared with all their others.
+_OPEN_AT = dict.fromkeys(("stat_outside", "fork_bomb", "zombie_bomb", "thread_bomb"), (Level.LANDLOCK,))
 
 ATTACKS = tuple(
     Attack(name, goal, _OUTCOMES.get(name, ()), name in _PROBES, _OPEN_AT.get(name, ()))

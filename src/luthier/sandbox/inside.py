@@ -38,30 +38,35 @@ def main() -> None:
 
 
 def _inside_bubblewrap(job: Job, status_fd: int) -> int:
-    kernel.die_with_parent(signal.SIGKILL)
-    _drop_user(job)
-    return _run(job, status_fd)
+    """Already the first process of bubblewrap's namespaces."""
+    return _first_process(job, status_fd)
 
 
 def _with_namespaces(job: Job, status_fd: int) -> int:
-    """The first process of the new namespaces waits for the program; when it ends, the kernel ends the rest."""
     kernel.die_with_parent(signal.SIGKILL)
     view.unshare(own_user=job["uid"] is None)
 
     def first_process() -> int:
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # the default is what a namespace's first process is spared
         view.build(job)
-        _drop_user(job)
-        kernel.drop_capabilities()
-        kernel.die_with_parent(signal.SIGKILL)  # dropping the user cleared it
-        kernel.not_dumpable()
-        if landlock.version():
-            landlock.restrict(read=["/"], write=["/tmp", "/dev"])
-        return _wait_for(_fork(lambda: _run(job, status_fd), status_fd))
+        return _first_process(job, status_fd, restrict=landlock.version() > 0)
 
     return _wait_for(_fork(first_process, status_fd))
+
+
+def _first_process(job: Job, status_fd: int, *, restrict: bool = False) -> int:
+    """Wait for the program; when this process ends, the kernel ends all others of the namespace.
+
+    The program runs as the same user, so this process must be closed to it: no signal handler of Python's (a
+    namespace's first process gets only signals that it handles), and no way into its memory.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _drop_user(job)
+    kernel.drop_capabilities()
+    kernel.die_with_parent(signal.SIGKILL)  # after the drop, which would clear it
+    kernel.not_dumpable()
+    if restrict:
+        landlock.restrict(read=["/"], write=["/tmp", "/dev"])
+    return _wait_for(_fork(lambda: _run(job, status_fd), status_fd))
 
 
 def _with_landlock(job: Job, status_fd: int) -> int:

@@ -87,7 +87,7 @@ def command(level: Level, job_fd: int, status_fd: int, seccomp_fd: int, limits: 
     else:
         user += ["--unshare-user", "--disable-userns"]
     kinds = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    life = ["--die-with-parent", "--new-session", "--seccomp", str(seccomp_fd)]
+    life = ["--as-pid-1", "--die-with-parent", "--new-session", "--seccomp", str(seccomp_fd)]
     return [bwrap, *user, *kinds, *life, *view, "--", *_interpreter(_OWN_SOURCE, job_fd, status_fd)]
 
 
@@ -167,7 +167,7 @@ def _environment(folder: str) -> dict[str, str]:
 
 def _resource_limits(level: Level, limits: Limits, uid: int | None) -> dict[str, int]:
     """rlimits by name. Processes are counted per user: where the user is not the sandbox's own, add what it has."""
-    waiting = {Level.BUBBLEWRAP: 1, Level.NAMESPACES: 2}.get(level, 0)  # the sandbox's own first processes
+    waiting = {Level.BUBBLEWRAP: 2, Level.NAMESPACES: 2}.get(level, 0)  # the sandbox's own first processes
     if uid is not None:
         waiting = 2
     elif level in (Level.LANDLOCK, Level.NONE):
