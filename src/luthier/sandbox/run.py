@@ -159,7 +159,9 @@ class _Watched:
                 Outcome.OUT_OF_MEMORY,
                 f"held more than {limit / 2**20:.0f} MiB in all its processes",
             )
-        if len(pids) > self.limits.max_processes + 3:  # where the kernel's limit is shared with the user's others
+        if (
+            len(pids) > self.limits.max_processes + 3
+        ):  # where the kernel's limit is shared with the user's others
             self.stopped = (Outcome.BLOCKED, f"more than {self.limits.max_processes} processes")
         excess = workspace.excess(self.level, pids, self.folder, self.limits)
         if excess:
