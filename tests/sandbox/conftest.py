@@ -28,7 +28,7 @@ def level(request: pytest.FixtureRequest) -> Level:
 
 
 @pytest.fixture
-def ordinary(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def ordinary(request: pytest.FixtureRequest) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run Python source as an ordinary user, with the package's sandbox importable."""
     if os.getuid() != 0:
         pytest.skip("not root: the other tests run as an ordinary user already")
@@ -42,6 +42,7 @@ def ordinary(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"
     if version.stdout.strip() != "True":
         pytest.skip(f"{python} is older than 3.11")
     place = Path("/tmp") / f"luthier-ordinary-{os.getpid()}"
+    request.addfinalizer(lambda: shutil.rmtree(place))
     shutil.copytree(SOURCE / "sandbox", place / "luthier" / "sandbox", dirs_exist_ok=True)
     for name in ("__init__.py", "errors.py"):
         shutil.copy(SOURCE / name, place / "luthier" / name)
