@@ -24,6 +24,7 @@ from luthier.cli import (
     runs,
     sandbox,
     selftest,
+    specialists,
     train,
 )
 from luthier.errors import LuthierError
@@ -63,6 +64,7 @@ app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(sandbox.app, name="sandbox")
 app.command("runs")(runs.runs)
+app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
