@@ -163,8 +163,19 @@ def run_job(
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
-    or the last ones where nothing was held out.
+    or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
+    with run.locked():
+        return _run_locked(plan, run, tracker, evaluators, resume)
+
+
+def _run_locked(
+    plan: Plan,
+    run: Run,
+    tracker: Tracker,
+    evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    resume: bool,
+) -> JobResult:
     recipe = plan.recipe
     run.set_status(RunStatus.RUNNING)
     end = End(step=0, status="failed", reason="stopped before the first step")
