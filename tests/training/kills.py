@@ -1,11 +1,12 @@
 """Runs that are killed at random moments and resumed, held against a run that nobody stopped.
 
 A program of its own (`python -m tests.training.kills FOLDER KILLS SEED`): it imports everything once, and forks a
-process for each life of a run, so that a life starts in milliseconds. A life ends by SIGKILL after a random time, before
-or after a random call to the file system, or by the kernel at a random byte of a checkpoint's file.
+process for each life of a run, so that a life starts in milliseconds. A life ends by SIGKILL after a random time,
+before or after a random call to the file system, or by the kernel at a random byte of a checkpoint's file.
 Prints one JSON object: what was compared, and every difference.
 """
 
+import functools
 import json
 import os
 import random
@@ -240,11 +241,11 @@ def main(folder: Path, num_kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     pick, tally = random.Random(seed), Tally()
     jobs = {name: plan(folder, changes) for name, changes in CONFIGS.items()}
-    measured = {name: straight(job, folder / f"straight-{i}") for i, (name, job) in enumerate(jobs.items())}
+    measured = functools.cache(lambda name: straight(jobs[name], folder / f"straight-{name}"))
     number = 0
     while tally.kills < num_kills and len(tally.differences) < 5:
         name = list(jobs)[number % len(jobs)]
-        killed(jobs[name], folder / f"{number:03d}", measured[name], tally, pick)
+        killed(jobs[name], folder / f"{number:03d}", measured(name), tally, pick)
         number += 1
     print(json.dumps(vars(tally)))
 

@@ -10,8 +10,8 @@ import pytest
 from luthier.errors import CheckpointError
 from luthier.training.checkpoint import CheckpointStore, verify
 from luthier.training.optim import build_optimizers
-from tests.training.toys import Memory, dropout_model, optim_config, run_loop, same, weights_of
 from tests.training.torn import TEARS
+from tests.training.toys import Memory, dropout_model, optim_config, run_loop, same, weights_of
 
 LAST, BEFORE = "step-00000003", "step-00000002"
 
