@@ -52,7 +52,7 @@ def read_datasets(
     if recipe.data.validation is not None:
         held_out = _read([recipe.data.validation], "valid", recipe.data)
     elif recipe.data.validation_share > 0:
-        kept, held = hold_out(train.rows, recipe.data.validation_share)
+        kept, held = hold_out(train.rows, recipe.data.validation_share, train.format)
         train, held_out = (_Rows(some, train.formats, train.num_rows) for some in (kept, held))
     for read in (train, held_out):
         for file, num_rows in (read.num_rows if read is not None else {}).items():
