@@ -1,5 +1,6 @@
 """Whatever is done to the newest checkpoint, the one before is used, aloud, and the curve is the straight one."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from luthier.errors import CheckpointError
 from luthier.training.checkpoint import CheckpointStore, verify
 from luthier.training.optim import build_optimizers
-from tests.training.torn import TEARS
+from tests.training.torn import FILES, TEARS
 from tests.training.toys import Memory, dropout_model, optim_config, run_loop, same, weights_of
 
 LAST, BEFORE = "step-00000003", "step-00000002"
@@ -96,6 +97,18 @@ def test_two_torn_ones_are_both_passed_over_and_three_are_an_error(
     with pytest.raises(CheckpointError, match="every checkpoint is torn"):
         restore(folder)
     assert sorted(path.name for path in folder.iterdir()) == before, "evidence is not removed"
+
+
+def test_a_pipe_in_the_manifests_place_is_not_waited_for(
+    straight: tuple[Path, Any, Memory], tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    shutil.copytree(straight[0], folder)
+    for name in FILES:
+        (folder / LAST / name).unlink()
+        os.mkfifo(folder / LAST / name)
+        assert verify(folder / LAST) is not None
+    assert Restorer()(folder)[0] == 2
 
 
 def test_what_is_no_damage_is_none(straight: tuple[Path, Any, Memory], tmp_path: Path) -> None:

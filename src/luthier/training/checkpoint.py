@@ -166,8 +166,11 @@ def verify(path: Path, files: Collection[str] = _FILES) -> str | None:
 
     Further files are no fault. A checkpoint must also lie under the name of its own step.
     """
+    manifest = path / _MANIFEST
+    if manifest.exists() and not manifest.is_file():
+        return "its manifest is no file"  # opening a pipe would wait for ever
     try:
-        hashes = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        hashes = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return f"no readable manifest: {error}"
     if not isinstance(hashes, dict) or hashes.keys() != set(files):
@@ -177,7 +180,7 @@ def verify(path: Path, files: Collection[str] = _FILES) -> str | None:
         if not file.exists():
             return f"{name} is missing"
         if not file.is_file():
-            return f"{name} is no file"  # opening a pipe would wait for ever
+            return f"{name} is no file"
         try:
             found = hash_file(file)
         except OSError as error:
