@@ -10,6 +10,7 @@ LuthierError
 ├── CheckpointError   a checkpoint cannot be written, or is torn
 ├── RunError          a run folder is missing, taken or incomplete
 ├── EvaluationError   a task, an item or a grader is wrong
+├── SandboxError      untrusted code cannot be run behind a wall here
 └── ExportError       a model cannot leave in the form that was asked for
     └── NotTheSame    the exported form gives other answers than the tested one
 
@@ -65,6 +66,10 @@ class RunError(LuthierError):
 
 class EvaluationError(LuthierError):
     """A task, an item or a grader is wrong."""
+
+
+class SandboxError(LuthierError):
+    """Untrusted code cannot be run behind a wall on this machine, or the wall itself failed."""
 
 
 class ExportError(LuthierError):
