@@ -106,10 +106,10 @@ class JobResult:
     report: Path
 
 
-def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
+def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
     """Read and render the data, and resolve every value of the recipe.
 
-    Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
+    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
     """
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
@@ -119,7 +119,10 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     _check_length(first, source)
 
     objective = make_objective(first.objective)
-    train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
+    if assumed is not None:
+        train_rows, validation_rows = assumed, None
+    else:
+        train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
@@ -143,7 +146,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         source,
         train_rows,
         validation_rows,
-        data_manifest(recipe, train_rows, validation_rows),
+        data_manifest(recipe, train_rows, validation_rows) if assumed is None else [],
         num_steps,
         device,
         compute_dtype,
@@ -225,6 +228,11 @@ def _end(result: LoopResult) -> End:
         reason=result.outcome if result.outcome == "stopped early" else None,
         seconds=progress.seconds,
     )
+
+
+def resolve_for_model(layers: Sequence[Layer], *, where: str = "recipe") -> Recipe:
+    """The recipe as far as it follows from the model, without a look at rows or weights. Raises ConfigError."""
+    return resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
 
 
 def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
