@@ -58,7 +58,22 @@ def make_135m(folder: Path) -> None:
 def make_rows(path: Path, count: int = 256) -> None:
     """Rows of some 60 to 300 tokens that share nothing."""
     rng = random.Random(0)
-    words = ["the", "field", "line", "ball", "team", "player", "step", "house", "river", "stone", "light", "song", "answer", "number"]
+    words = [
+        "the",
+        "field",
+        "line",
+        "ball",
+        "team",
+        "player",
+        "step",
+        "house",
+        "river",
+        "stone",
+        "light",
+        "song",
+        "answer",
+        "number",
+    ]
 
     def text(low: int, high: int) -> str:
         return " ".join(rng.choice(words) for _ in range(rng.randint(low, high)))

@@ -1,4 +1,6 @@
-"""Before the first step: the forecast of a run, a warning where it exceeds the memory that is there, who else is told."""
+"""Before the first step: the forecast of a run, a warning where it exceeds the memory that is there, who else is
+told.
+"""
 
 from typing import TYPE_CHECKING, Any
 

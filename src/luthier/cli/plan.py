@@ -256,17 +256,19 @@ def _print_table(screen: "Console", made: "list[Forecast]") -> None:
         shared = f", {first.num_devices} of them, {first.strategy}" if first.num_devices > 1 else ""
         title = f"{device.name}: {format_bytes(device.memory_bytes)}, {first.dtype}{shared}"
         table = Table(title=title, box=None, title_justify="left", pad_edge=False)
-        for column in ("method", "memory", "", *_PARTS, "tokens/s", "run", "cost"):
-            table.add_column(column, justify="left" if column in ("method", "") else "right")
+        for column in ("method", "memory", "", "tokens/s", "run", "cost"):
+            table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
         for one in some:
-            parts = [format_bytes(getattr(one.memory, part)) for part in _PARTS]
             cost = "" if one.duration.cost is None else f"{one.duration.cost:,.2f}"
             word = "[green]fits[/green]" if one.fits else "[red]too large[/red]"
             speed, seconds = f"{one.duration.tokens_per_second:,.0f}", one.duration.total_seconds
             table.add_row(
-                one.method, format_bytes(one.memory.total), word, *parts, speed, format_seconds(seconds), cost
+                one.method, format_bytes(one.memory.total), word, speed, format_seconds(seconds), cost
             )
         screen.print(table)
+        for one in some:
+            parts = ", ".join(f"{part} {format_bytes(getattr(one.memory, part))}" for part in _PARTS)
+            screen.print(f"{one.method}: {parts}", style="dim", soft_wrap=True)
         for one in some:
             if one.advice:
                 screen.print(f"{one.method} would fit with: {'; or '.join(one.advice)}", markup=False)

@@ -65,7 +65,19 @@ def train(
     if objective:
         options["objective"] = {"name": objective}
     if resume is not None:
-        asked = (recipe_and_overrides, data, valid, items, model, method, objective, name, overwrite, dry_run, smoke)
+        asked = (
+            recipe_and_overrides,
+            data,
+            valid,
+            items,
+            model,
+            method,
+            objective,
+            name,
+            overwrite,
+            dry_run,
+            smoke,
+        )
         if any(asked):
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)

@@ -1,8 +1,8 @@
 """All runs of a folder in one SQLite database, for listing, filtering and comparing.
 
 The run folders are the truth and this is a copy: `sync` brings it up to date with the files, and makes it anew where it
-was deleted or broken. Tables: runs (one line each), metrics (run, step, name, value), events (every line of metrics.jsonl).
-Knows nothing of models or of how a run is trained.
+was deleted or broken. Tables: runs (one line each), metrics (run, step, name, value), events (every line of
+metrics.jsonl). Knows nothing of models or of how a run is trained.
 """
 
 import contextlib

@@ -109,7 +109,8 @@ class JobResult:
 def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
     """Read and render the data, and resolve every value of the recipe.
 
-    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
+    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError
+    (with file and line), TemplateError or ModelError.
     """
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None

@@ -1,7 +1,7 @@
 """The tracker that writes a run into the database of its workspace while it trains.
 
-The database is a copy of the files, so it may never stop training: where it cannot be written, that is said once and the
-tracker falls silent; `luthier runs` reads the files in later. Knows nothing of models.
+The database is a copy of the files, so it may never stop training: where it cannot be written, that is said once
+and the tracker falls silent; `luthier runs` reads the files in later. Knows nothing of models.
 """
 
 import time

@@ -84,8 +84,8 @@ def judge(
 ) -> SmokeVerdict:
     """What the finished (or failed) smoke run says of the whole one.
 
-    `fall`: of the held-out rows, from the start to the end. `own_prompt`: from each answer after another row's prompt to
-    the answer after its own.
+    `fall`: of the held-out rows, from the start to the end. `own_prompt`: from each answer after another row's
+    prompt to the answer after its own.
     """
     events = run.read_metrics()
     steps = [event for event in events if event.get("event") == "step"]

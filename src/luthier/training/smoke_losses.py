@@ -22,7 +22,9 @@ _MOST_ROWS = 200
 
 @dataclass
 class RowLosses:
-    """Loss per unit of weight of each held-out row (or unit of rows). `other`: its answer after another row's prompt."""
+    """Loss per unit of weight of each held-out row (or unit of rows). `other`: its answer after another row's
+    prompt.
+    """
 
     plan: Plan
     before: list[float] = field(default_factory=list)

@@ -36,8 +36,8 @@ _ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 class Forecast:
     """What one method takes on one device (or each of n). `advice`: what to change where it does not fit.
 
-    trunk_bytes: the hidden states below the lowest trained layer, if they are kept on the disk; 0 where nothing is below.
-    """
+    trunk_bytes: the hidden states below the lowest trained layer, if they are kept on the disk; 0 where nothing is
+    below."""
 
     method: str
     device: Device

@@ -2,7 +2,8 @@
 
 Tensors are counted exactly (see `trace`); what a process holds beside them, and how much of a device's rate training
 reaches, is not known from shapes. `benchmarks/forecast.py` runs real jobs beside their forecasts and prints what these
-constants should be. Those of the CPU were measured so; those of CUDA and Apple were not run here and are the usual ones.
+constants should be. Those of the CPU were measured so; those of CUDA and Apple were not run here and are the usual
+ones.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ ADAPTER_SLACK: Mapping[str, float] = {"cpu": 1.58, "cuda": 1.1, "mps": 1.1}
 EFFICIENCY: Mapping[str, float] = {"cpu": 0.5, "cuda": 0.4, "mps": 0.5}
 """The share of the dense rate that a step reaches, for a model wide enough to fill the device."""
 
-FULL_WIDTH: Mapping[str, float] = {"cpu": 512.0, "cuda": 2048.0, "mps": 1024.0}
+FULL_WIDTH: Mapping[str, float] = {"cpu": 1.0, "cuda": 2048.0, "mps": 1024.0}
 """The hidden size from which on that share is reached; narrower models reach it in proportion."""
 
 USABLE = 0.95

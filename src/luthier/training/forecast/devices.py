@@ -1,8 +1,9 @@
 """What devices can do, from their makers' data sheets; and what this machine is.
 
-Rates are the dense ones (without sparsity) in TFLOP/s, memory is decimal gigabytes as sold, bandwidths are GB/s. None: the
-device has no such arithmetic, and Luthier computes in float32 there. `link`: to its neighbours, one way, for gradients.
-A data sheet is a ceiling; how much of it training reaches stands in `calibration`. Knows nothing of models.
+Rates are the dense ones (without sparsity) in TFLOP/s, memory is decimal gigabytes as sold, bandwidths are GB/s.
+None: the device has no such arithmetic, and Luthier computes in float32 there. `link`: to its neighbours, one way,
+for gradients. A data sheet is a ceiling; how much of it training reaches stands in `calibration`. Knows nothing of
+models.
 """
 
 from collections.abc import Mapping

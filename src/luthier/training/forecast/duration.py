@@ -1,9 +1,9 @@
 """From FLOPs and bytes to seconds and money.
 
-A step takes its products at the share of the device's rate that `calibration` knows, and its optimizer's pass over memory.
-n devices divide the rows; what they send each other is added, as if nothing were hidden behind computing: 2 Psi numbers a
-step for an all-reduce of Psi gradients, 3 Psi where weights are gathered too (ZeRO, arXiv:1910.02054, section 7). Knows
-nothing of memory or files.
+A step takes its products at the share of the device's rate that `calibration` knows, and its optimizer's pass over
+memory. n devices divide the rows; what they send each other is added, as if nothing were hidden behind computing: 2
+Psi numbers a step for an all-reduce of Psi gradients, 3 Psi where weights are gathered too (ZeRO, arXiv:1910.02054,
+section 7). Knows nothing of memory or files.
 """
 
 from dataclasses import dataclass

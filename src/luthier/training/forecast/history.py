@@ -1,7 +1,7 @@
 """Forecasts beside what came: one line of JSON for each finished run, and how far the last ones were off.
 
-The file lies beside the runs (`forecasts.jsonl`). It is only ever added to; without it nothing is lost but the memory of
-errors. Knows nothing of how a forecast is made.
+The file lies beside the runs (`forecasts.jsonl`). It is only ever added to; without it nothing is lost but the
+memory of errors. Knows nothing of how a forecast is made.
 """
 
 from collections.abc import Mapping

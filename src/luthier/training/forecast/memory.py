@@ -1,8 +1,9 @@
-"""From what was traced to the memory of one device: the parts, their sum at the worst moment, and how n devices share it.
+"""From what was traced to the memory of one device: the parts, their sum at the worst moment, and how n devices
+share it.
 
-Sharing follows ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054, section 5): stage 1 divides the optimizer's state by the
-number of devices, stage 2 the gradients too, stage 3 the weights as well; FSDP's full sharding is stage 3. With stage 3 a
-layer's weights are gathered while it computes. Knows nothing of time, files or screens.
+Sharing follows ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054, section 5): stage 1 divides the optimizer's state
+by the number of devices, stage 2 the gradients too, stage 3 the weights as well; FSDP's full sharding is stage 3.
+With stage 3 a layer's weights are gathered while it computes. Knows nothing of time, files or screens.
 """
 
 from collections.abc import Callable, Mapping

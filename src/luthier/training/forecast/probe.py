@@ -1,4 +1,5 @@
-"""The real thing, small: the heaviest micro-batch, two steps, in a process of its own that tells its peak and its speed.
+"""The real thing, small: the heaviest micro-batch, two steps, in a process of its own that tells its peak and its
+speed.
 
 A process of its own, because memory that was held once is not given back, and because a lack of it must not end the
 caller. Run as a module it reads a recipe as JSON from its standard input. Knows nothing of screens.

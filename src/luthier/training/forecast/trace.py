@@ -2,9 +2,9 @@
 
 The model is made from its config as shapes (torch's FakeTensorMode: every operation gives shapes and dtypes, nothing is
 allocated or computed), its method is applied, and one micro-batch goes forward and backward through it. A dispatch mode
-sees every tensor come and go, and counts the products. So what the layers save for the backward pass is not a formula to
-maintain: an architecture, a method or a kernel that saves other things is measured as it is. Knows nothing of devices,
-steps or data files; what a real process holds beyond its tensors stands in `memory`.
+sees every tensor come and go, and counts the products. So what the layers save for the backward pass is not a
+formula to maintain: an architecture, a method or a kernel that saves other things is measured as it is. Knows
+nothing of devices, steps or data files; what a real process holds beyond its tensors stands in `memory`.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What a run computes: its heaviest micro-batch, and how much there is of all.
 
-From the rows that were read, laid together as the run will lay them (shared tokens once); without rows, from rows that are
-as long as the recipe allows. Knows nothing of models or devices.
+From the rows that were read, laid together as the run will lay them (shared tokens once); without rows, from rows
+that are as long as the recipe allows. Knows nothing of models or devices.
 """
 
 from collections.abc import Sequence
