@@ -1,7 +1,7 @@
 """`luthier train --smoke`: a small run first, and whether the whole is worth starting."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 
 def smoke_run(
-    plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool, json: bool
+    plan: "Plan", create: "Callable[[Plan, list[Layer]], Run]", json: bool, layers: "list[Layer]"
 ) -> None:
-    """Train a tenth of the plan in a run of its own, judge it, and leave with the verdict's exit code."""
-    from luthier.cli.train import create
+    """Train a tenth of the plan in a run of its own, judge it, and leave with the verdict's exit code. `create` makes its folder."""
     from luthier.files import write_json_atomic
     from luthier.training.smoke import EXIT_CODES, smoke_layers, smoke_steps
 
     num_steps = smoke_steps(plan.num_steps)
     small = replace(plan, resolved=_shortened(plan, num_steps), num_steps=num_steps)
-    run = create(small, smoke_layers(layers, plan.num_steps), runs, name, f"{stem}-smoke", overwrite)
+    run = create(small, smoke_layers(layers, plan.num_steps))
     verdict = _train_and_judge(plan, small, run)
     write_json_atomic(run.folder / "smoke.json", verdict.to_dict())
     if json:

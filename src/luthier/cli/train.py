@@ -92,7 +92,10 @@ def train(
     if smoke:
         from luthier.cli.smoke import smoke_run
 
-        smoke_run(plan, layers, runs, name or "", stem, overwrite, json)
+        def create_small(small: "Plan", small_layers: "list[Layer]") -> "Run":
+            return create(small, small_layers, runs, name or "", f"{stem}-smoke", overwrite)
+
+        smoke_run(plan, create_small, json, layers)
         return
     run = create(plan, layers, runs, name or "", stem, overwrite)
     _train(plan, run, resume=False)
