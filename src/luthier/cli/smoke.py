@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def smoke_run(
     plan: "Plan", create: "Callable[[Plan, list[Layer]], Run]", json: bool, layers: "list[Layer]"
 ) -> None:
-    """Train a tenth of the plan in a run of its own, judge it, and leave with the verdict's exit code. `create` makes its folder."""
+    """Train a tenth of the plan in a run of its own (`create` makes its folder), judge it, leave with its exit code."""
     from luthier.files import write_json_atomic
     from luthier.training.smoke import EXIT_CODES, smoke_layers, smoke_steps
 
