@@ -23,7 +23,9 @@ from luthier.cli import (
     models,
     plan,
     runs,
+    sandbox,
     selftest,
+    specialists,
     train,
 )
 from luthier.errors import LuthierError
@@ -63,6 +65,8 @@ app.command("compare")(evaluate.compare)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
