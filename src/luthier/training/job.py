@@ -59,7 +59,7 @@ from luthier.training.recipe import (
 )
 from luthier.training.reference import with_references
 from luthier.training.report import write_report
-from luthier.training.tokens import read_tokens
+from luthier.training.tokens import Tokens, read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -110,10 +110,11 @@ class JobResult:
     report: Path
 
 
-def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
+def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
     """Read and render the data, and resolve every value of the recipe.
 
-    Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
+    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError
+    (with file and line), TemplateError or ModelError.
     """
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
@@ -123,8 +124,11 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     _check_length(first, source)
 
     objective = make_objective(first.objective)
-    files = data_files(first)
-    tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    files = data_files(first) if assumed is None else []
+    if assumed is None:
+        tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    else:
+        tokens = Tokens(assumed, None, {})
     train_rows, validation_rows = tokens.train, tokens.validation
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
@@ -252,6 +256,11 @@ def _end(result: LoopResult) -> End:
         reason=result.outcome if result.outcome == "stopped early" else None,
         seconds=progress.seconds,
     )
+
+
+def resolve_for_model(layers: Sequence[Layer], *, where: str = "recipe") -> Recipe:
+    """The recipe as far as it follows from the model, without a look at rows or weights. Raises ConfigError."""
+    return resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
 
 
 def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:

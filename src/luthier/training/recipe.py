@@ -144,6 +144,7 @@ class TrainConfig(Config):
     gradient_checkpointing: bool
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
+    trackers: list[str] = Field(default_factory=list)
     seed: int
 
 
