@@ -47,7 +47,8 @@ from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_files, data_manifest
 from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.neftune import EmbeddingNoise
-from luthier.training.objectives import make_objective
+from luthier.training.objectives import Objective, make_objective
+from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
@@ -61,6 +62,7 @@ from luthier.training.reference import with_references
 from luthier.training.report import write_report
 from luthier.training.tokens import read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
+from luthier.training.trunk import Bar, rows_to_read
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
 
@@ -164,9 +166,12 @@ def run_job(
     *,
     tracker: Tracker,
     evaluators: Callable[[Any], Sequence[Evaluator]] | None = None,
+    bar: Bar = no_bar,
     resume: bool = False,
 ) -> JobResult:
     """Train the plan into the run folder. `evaluators` makes them from the model that will train.
+
+    `bar` shows what has to be computed before the first step (see trunk.Bar).
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
@@ -192,26 +197,29 @@ def _run_locked(
         learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
         cut, notes = choose_cut(learner, recipe.train.packing)
         objective = make_objective(recipe.objective)
-        if objective.needs_reference:
-            plan, said = _with_references(plan, learner, cut, run.folder)
-            notes.append(said)
-        optimizers = build_optimizers(model.named_parameters(), recipe.optim)
-        store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
-        result = train(
-            learner,
-            objective,
-            replace(plan.batches, cut=cut),
-            optimizers,
-            build_schedule(recipe.optim, plan.num_steps),
-            _loop_config(plan),
-            store=store,
-            tracker=tracker,
-            validation=_validation(plan, cut),
-            evaluators=evaluators(model) if evaluators else (),
-            average=_average(model, recipe),
-            resume=resume,
-            notes=notes,
-        )
+        request = _trunk_request(plan, cut, objective, bar)
+        with open_trunk(learner, request) as (learner, said):
+            notes += said
+            if objective.needs_reference:
+                plan, where = _with_references(plan, learner, cut, run.folder)
+                notes.append(where)
+            optimizers = build_optimizers(model.named_parameters(), recipe.optim)
+            store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
+            result = train(
+                learner,
+                objective,
+                replace(plan.batches, cut=cut),
+                optimizers,
+                build_schedule(recipe.optim, plan.num_steps),
+                _loop_config(plan),
+                store=store,
+                tracker=tracker,
+                validation=_validation(plan, cut),
+                evaluators=evaluators(model) if evaluators else (),
+                average=_average(model, recipe),
+                resume=resume,
+                notes=notes,
+            )
         end = _end(result)
         if result.outcome != "interrupted":
             store.load_best(model)
@@ -323,6 +331,15 @@ def model_to_train(plan: Plan) -> Any:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(plan.device)
+
+
+def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:
+    """The rows are those of the steps that will be taken; all of them where references are made."""
+    used: Sequence[int] = range(plan.train_rows.num_rows)
+    if plan.num_steps < plan.batches.steps_per_epoch and not objective.needs_reference:
+        used = sorted(index for step in range(plan.num_steps) for index in plan.batches.rows_of_step(step))
+    rows = rows_to_read(plan.train_rows, used, plan.validation_rows)
+    return TrunkRequest(plan.recipe.train, rows, cut, plan.compute_dtype, plan.recipe.model.name or "", bar)
 
 
 def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tuple[Plan, str]:

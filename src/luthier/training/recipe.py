@@ -132,7 +132,10 @@ class OptimConfig(Config):
 
 
 class TrainConfig(Config):
-    """How much, in which pieces, in which precision. `max_steps` is a bound on what `epochs` asks for."""
+    """How much, in which pieces, in which precision. `max_steps` is a bound on what `epochs` asks for.
+
+    `trunk`: are frozen lower layers computed once, and kept in `trunk_cache` (None: models.trunk_cache.default_cache)?
+    """
 
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None = None
@@ -142,6 +145,9 @@ class TrainConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float64"]
     device: str
     gradient_checkpointing: bool
+    trunk: Literal["auto", "on", "off"]
+    trunk_cache: str | None = None
+    trunk_cache_gb: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
     seed: int
@@ -241,6 +247,8 @@ DEFAULTS: dict[str, Any] = {
         "dtype": "auto",
         "device": "auto",
         "gradient_checkpointing": False,
+        "trunk": "auto",
+        "trunk_cache_gb": 20,
         "seed": 0,
     },
     "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},
@@ -352,6 +360,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> None:
     """Raises ConfigError for a value that the user set and that this recipe would never read."""
     optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "pissa")
+    no_trunk = (recipe.train.trunk == "off", "train.trunk is off")
     no_betas = (optim.name == "adafactor", "adafactor has no such moment")
     without_effect = {
         "optim.momentum": (optim.name != "muon", "optim.name is not muon"),
@@ -370,6 +379,8 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
             isinstance(recipe.objective, DpoObjective) and recipe.objective.loss != "sigmoid",
             "objective.loss is not sigmoid",
         ),
+        "train.trunk_cache": no_trunk,
+        "train.trunk_cache_gb": no_trunk,
         "data.too_long": (recipe.objective.name == "cpt", "cpt cuts documents into pieces of max_length"),
         "data.overlap": (recipe.data.too_long != "sliding", "data.too_long is not sliding"),
         "data.format": (recipe.objective.name == "cpt", "cpt reads the field text of any row"),
