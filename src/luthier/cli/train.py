@@ -189,6 +189,7 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.data.progress import progress
     from luthier.cli.diagnose import print_diagnosis
     from luthier.errors import Interrupted
     from luthier.pipeline.evaluators import task_evaluators
@@ -200,7 +201,9 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     screen = console(stderr=True)
     tracker = Trackers([MetricsFile(run), Progress(screen)])
     try:
-        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+        result = run_job(
+            plan, run, tracker=tracker, evaluators=task_evaluators(plan), bar=progress, resume=resume
+        )
     except BaseException:
         if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
             screen.print(f"to continue: luthier train --resume {run.folder}")

@@ -130,7 +130,7 @@ class Bench:
         """The plan with few rows and steps; everything else is the user's."""
         recipe, rows = self.plan.recipe, rows or self.rows
         counts = {"batch_size": batch_size, "max_steps": num_steps, "epochs": float(num_steps)}
-        changed: dict[str, Any] = {**counts, **(train or {})}
+        changed: dict[str, Any] = {**counts, "trunk_cache": str(self.folder / "trunk"), **(train or {})}
         if seed is not None:
             changed["seed"] = seed
         recipe = recipe.model_copy(
