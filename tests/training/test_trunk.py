@@ -209,7 +209,7 @@ def test_only_the_rows_of_the_steps_that_are_taken_are_computed(tmp_path: Path) 
         ("something below its layers trains", {"method": {"name": "freeze", "train": ["embed_tokens", r"\.1\."]}}),
         ("draw random numbers", {"model": "gpt2"}),
         ("noise on the embeddings", {"train": {"neftune_alpha": 5}}),
-        ("virtual tokens", {"method": {"name": "prompt", "num_tokens": 4}}),
+        ("virtual tokens", {"method": {"name": "prompt", "num_tokens": 4}, "data": {"max_length": 256}}),
         ("train.trunk_cache_gb is 1e-05", {"train": {"trunk_cache_gb": 1e-5}}),
         ("its lowest layer trains", {"method": {"name": "lora"}}),
     ],

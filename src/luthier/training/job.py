@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError
 
 from luthier.chat.render import Renderer
-from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
@@ -39,6 +38,7 @@ from luthier.models.load import (
     stored_dtype,
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
+from luthier.models.stream import load_crown
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
@@ -53,13 +53,14 @@ from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
-    ModelConfig,
     Recipe,
     Resolved,
     resolve,
 )
 from luthier.training.reference import with_references
 from luthier.training.report import write_report
+from luthier.training.streamed import crown_learner
+from luthier.training.template import choose_template
 from luthier.training.tokens import read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 from luthier.training.trunk import Bar, rows_to_read
@@ -120,7 +121,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
     tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
-    _choose_template(tokenizer, first.model)
+    choose_template(tokenizer, first.model)
     renderer = Renderer(tokenizer)
     _check_length(first, source)
 
@@ -194,7 +195,7 @@ def _run_locked(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
+        learner = _learner(plan, model)
         cut, notes = choose_cut(learner, recipe.train.packing)
         objective = make_objective(recipe.objective)
         request = _trunk_request(plan, cut, objective, bar)
@@ -269,31 +270,6 @@ def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
     return []
 
 
-def _choose_template(tokenizer: Any, config: ModelConfig) -> None:
-    """Give the tokenizer the template to train with; its options are written into it.
-
-    So the saved template alone says how to render, and every runtime that reads it renders as in training.
-    """
-    if config.template in FAMILIES:
-        tokenizer.chat_template = load_family(config.template).template
-    elif config.template is not None:
-        path = Path(config.template)
-        if not path.is_file():
-            known = ", ".join(FAMILIES)
-            raise ConfigError(f"model.template: expected a file or one of {known}; got {config.template!r}")
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
-    if config.template_options:
-        if not isinstance(tokenizer.chat_template, str):
-            raise ConfigError(
-                "model.template_options: this tokenizer has no single chat template to set them in"
-            )
-        options = "".join(
-            f"{{%- set {name} = {'none' if value is None else json.dumps(value)} -%}}"
-            for name, value in config.template_options.items()
-        )
-        tokenizer.chat_template = options + tokenizer.chat_template
-
-
 def _check_length(recipe: Recipe, source: Source | None) -> None:
     if recipe.model.new is not None:
         limit = recipe.model.new.context_length
@@ -325,12 +301,23 @@ def model_to_train(plan: Plan) -> Any:
             raise ConfigError(
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
-        model = load_weights(plan.source.base, plan.compute_dtype)
+        if recipe.model.stream:
+            num_layers = int(getattr(recipe.method, "num_layers", 0))
+            model = load_crown(plan.source.base, num_layers, plan.compute_dtype, plan.device)
+        else:
+            model = load_weights(plan.source.base, plan.compute_dtype)
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model.to(plan.device)
+    return model if recipe.model.stream else model.to(plan.device)
+
+
+def _learner(plan: Plan, model: Any) -> Learner:
+    noise = _noise(model, plan.recipe)
+    if plan.recipe.model.stream:
+        return replace(crown_learner(model, plan.device), noise=noise)
+    return Learner(model, causal_parts(model), plan.device, noise)
 
 
 def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:

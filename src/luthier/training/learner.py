@@ -53,9 +53,12 @@ class Learner:
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
         noise = self.noise.over(batch) if self.noise else contextlib.nullcontext()
-        known = self.trunk.given(batch) if self.trunk else contextlib.nullcontext()
-        with noise, known:
+        with noise, self.known(batch):
             return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+
+    def known(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Inside, what a trunk knows of the batch is not computed."""
+        return self.trunk.given(batch) if self.trunk else contextlib.nullcontext()
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
@@ -193,9 +196,10 @@ def probe_rows(learner: Learner) -> TokenDataset:
 def _states(learner: Learner, batch: Batch) -> dict[int, Tensor]:
     """The hidden states of each row, by its index, each of shape (tokens, channels)."""
     if isinstance(batch, MicroBatch):
-        hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
+        with learner.known(batch):
+            hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
         return {int(batch.row_indices_B[0]): hidden[0, : batch.num_tokens].float()}
-    with learner.laid_out(batch):
+    with learner.laid_out(batch), learner.known(batch):
         hidden = learner.parts.forest_states(
             torch.from_numpy(batch.token_ids_N).to(learner.device),
             torch.from_numpy(batch.depths_N).to(learner.device),

@@ -4,8 +4,9 @@ This is where what the recipe says meets what the model allows. Knows nothing of
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ import torch
 from luthier.data.batches import Cut
 from luthier.data.dataset import TokenDataset
 from luthier.errors import ConfigError
+from luthier.models.stream import stream_of
 from luthier.models.trunk_cache import TrunkCache, default_cache, gigabytes
 from luthier.models.trunk_store import TrunkStore, remove_torn
 from luthier.training.learner import Learner
 from luthier.training.recipe import TrainConfig
+from luthier.training.streamed import by_layer, find_streamed
 from luthier.training.trunk import (
     Bar,
     Boundary,
+    Compute,
+    InMemory,
     Missing,
     NothingFrozen,
     NoTrunk,
@@ -29,6 +34,7 @@ from luthier.training.trunk import (
     find_trunk,
     identity,
     missing,
+    whole_trunk,
 )
 
 
@@ -63,10 +69,13 @@ def open_trunk(learner: Learner, request: TrunkRequest) -> Iterator[tuple[Learne
     with contextlib.ExitStack() as held:
         said: list[str] = []
         try:
-            boundary = find_trunk(learner, request.cut, request.compute_dtype)
-            trunk, words = _in_store(learner, boundary, request, held)
+            trunk, words = _in_store(learner, _way(learner, request), request, held)
             learner, said = replace(learner, trunk=trunk), [words]
         except NoTrunk as reason:
+            if stream_of(learner.model):
+                raise ConfigError(
+                    f"model.stream needs a trunk, and this run cannot have one: {reason}"
+                ) from reason
             if config.trunk == "on":
                 raise ConfigError(f"train.trunk is on, but this run cannot have one: {reason}") from reason
             if not isinstance(reason, NothingFrozen):
@@ -74,14 +83,39 @@ def open_trunk(learner: Learner, request: TrunkRequest) -> Iterator[tuple[Learne
         yield learner, said
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How the trunk of a model is computed: at once, or a layer at a time."""
+
+    boundary: Boundary
+    in_memory: InMemory
+    compute: Callable[[Path], Compute]
+
+
+def _way(learner: Learner, request: TrunkRequest) -> _Way:
+    """Raises NoTrunk."""
+    dtype = request.compute_dtype
+    if stream := stream_of(learner.model):
+        boundary = find_streamed(learner, stream, request.cut, dtype)
+        return _Way(
+            boundary, stream.in_memory, lambda scratch: partial(by_layer, learner, stream, dtype, scratch)
+        )
+    boundary = find_trunk(learner, request.cut, dtype)
+    return _Way(
+        boundary,
+        lambda index: contextlib.nullcontext(boundary.layers[index]),
+        lambda _scratch: partial(whole_trunk, learner, boundary, dtype),
+    )
+
+
 def _in_store(
-    learner: Learner, boundary: Boundary, request: TrunkRequest, held: contextlib.ExitStack
+    learner: Learner, way: _Way, request: TrunkRequest, held: contextlib.ExitStack
 ) -> tuple[Trunk, str]:
     """The trunk, every row of the run in its store, and a word on that. Raises NoTrunk where there is no room."""
-    config = request.config
+    config, boundary = request.config, way.boundary
     root = Path(config.trunk_cache).expanduser() if config.trunk_cache else default_cache()
     cache = TrunkCache(root, round(config.trunk_cache_gb * 1e9))
-    what = identity(learner, boundary, request.compute_dtype)
+    what = identity(learner, boundary, request.compute_dtype, way.in_memory)
     folder = cache.folder_of(what)
     facts = {"base": request.base, "depth": boundary.depth, "layers": len(boundary.layers), **_numbers(what)}
     held.enter_context(cache.used(folder, facts))
@@ -92,7 +126,7 @@ def _in_store(
             remove_torn(folder)
             store.load()  # what another run wrote while this one waited
             absent = missing(request.rows, store)
-            _fill(learner, boundary, store, cache, absent, request)
+            _fill(learner, way, store, cache, absent, request)
     computed = (
         f"{len(absent.keys):,} tokens computed now ({gigabytes(len(absent.keys) * store.record_bytes)})"
     )
@@ -107,13 +141,13 @@ def _numbers(what: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(
     learner: Learner,
-    boundary: Boundary,
+    way: _Way,
     store: TrunkStore,
     cache: TrunkCache,
     absent: Missing,
     request: TrunkRequest,
 ) -> None:
-    count = len(absent.keys)
+    count, boundary = len(absent.keys), way.boundary
     forecast = count * store.record_bytes
     if refused := cache.refusal(store.folder, forecast):
         raise NoTrunk(f"{boundary.words} are frozen, but what they give cannot be kept: {refused}")
@@ -121,12 +155,11 @@ def _fill(
     with request.bar(title, count, unit="tokens") as advance:
         fill(
             learner,
-            boundary,
             store,
             request.rows,
             absent,
             request.cut,
             request.config.tokens_per_microbatch,
-            request.compute_dtype,
+            way.compute(store.folder),
             advance,
         )

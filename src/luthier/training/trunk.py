@@ -33,6 +33,8 @@ _FORM = 1  # of what is stored; a new number where the same model would give oth
 _WINDOW = 16  # micro-batches that are cut at once: rows that begin alike stay together inside
 _ONE_BATCH = 1 << 20  # tokens
 
+Compute = Callable[[Iterator[Batch]], Iterator[tuple[Batch, Tensor]]]
+InMemory = Callable[[int], AbstractContextManager[nn.Module]]
 Bar = Callable[..., AbstractContextManager[Callable[[float], None]]]
 
 
@@ -71,11 +73,11 @@ class Trunk:
         """Inside, a forward pass over this batch runs the crown alone, on the states in the store."""
         states_RC = self.store.read(keys_of_batch(batch)).to(self.device)
         layers = self.boundary.layers
-        with only_span(layers, self.boundary.depth, len(layers), _laid_out(batch, states_RC)):
+        with only_span(layers, self.boundary.depth, len(layers), laid_out(batch, states_RC)):
             yield
 
 
-def _laid_out(batch: Batch, states_RC: Tensor) -> Tensor:
+def laid_out(batch: Batch, states_RC: Tensor) -> Tensor:
     """The states of a batch's tokens (see keys_of_batch) as the model wants them, shape (B, T, C); pads get zeros."""
     if not isinstance(batch, MicroBatch):
         return states_RC[None]
@@ -84,7 +86,7 @@ def _laid_out(batch: Batch, states_RC: Tensor) -> Tensor:
     return states_BTC
 
 
-def _of_tokens(batch: Batch, states_BTC: Tensor) -> Tensor:
+def of_tokens(batch: Batch, states_BTC: Tensor) -> Tensor:
     """The other way round: shape (tokens, C), without pads."""
     return states_BTC[_is_token(batch)] if isinstance(batch, MicroBatch) else states_BTC[0]
 
@@ -135,23 +137,23 @@ def _probe(learner: Learner, layers: nn.ModuleList, batch: Batch) -> Tensor:
     depth = lowest_trained(layers)
     learner.model.train()
     with torch.enable_grad():
-        while_training_BTC = _span(learner, layers, 0, depth, batch)
+        while_training_BTC = span(learner, layers, 0, depth, batch)
     if while_training_BTC.requires_grad:
         raise NoTrunk("something below its layers trains (the embeddings, which may be tied to the head)")
     learner.model.eval()
     with torch.no_grad():
-        states_BTC = _span(learner, layers, 0, depth, batch)
+        states_BTC = span(learner, layers, 0, depth, batch)
         if not torch.equal(while_training_BTC, states_BTC):
             raise NoTrunk("its frozen layers draw random numbers while the others train (dropout)")
-        whole_BTC = _final(learner, batch)
-        with only_span(layers, depth, len(layers), _laid_out(batch, _of_tokens(batch, states_BTC))):
-            crown_BTC = _final(learner, batch)
-    if not torch.equal(_of_tokens(batch, crown_BTC), _of_tokens(batch, whole_BTC)):
+        whole_BTC = final_states(learner, batch)
+        with only_span(layers, depth, len(layers), laid_out(batch, of_tokens(batch, states_BTC))):
+            crown_BTC = final_states(learner, batch)
+    if not torch.equal(of_tokens(batch, crown_BTC), of_tokens(batch, whole_BTC)):
         raise NoTrunk("its upper layers, given the states below them, do not end where the whole model ends")
     return states_BTC
 
 
-def _span(
+def span(
     learner: Learner,
     layers: nn.ModuleList,
     first: int,
@@ -161,11 +163,11 @@ def _span(
 ) -> Tensor:
     """What the layers `first` to `end` - 1 give for a batch (see only_span)."""
     with only_span(layers, first, end, states_BTC) as reached:
-        _final(learner, batch)
+        final_states(learner, batch)
     return reached.states_BTC
 
 
-def _final(learner: Learner, batch: Batch) -> Tensor:
+def final_states(learner: Learner, batch: Batch) -> Tensor:
     """The backbone's output for a batch, shape (B, T, C)."""
     with learner.laid_out(batch):
         if isinstance(batch, MicroBatch):
@@ -176,15 +178,20 @@ def _final(learner: Learner, batch: Batch) -> Tensor:
         return learner.parts.forest_states(ids_N, depths_N)[None]
 
 
-def identity(learner: Learner, boundary: Boundary, compute_dtype: torch.dtype) -> dict[str, Any]:
-    """All that the states follow from, but for the tokens: two trunks with the same one may share a store."""
+def identity(
+    learner: Learner, boundary: Boundary, compute_dtype: torch.dtype, in_memory: InMemory
+) -> dict[str, Any]:
+    """All that the states follow from, but for the tokens: two trunks with the same one may share a store.
+
+    `in_memory`: gives the layer of an index, with its numbers.
+    """
     config = json.loads(learner.parts.backbone.config.to_json_string(use_diff=False))  # type: ignore[operator, union-attr]
     for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(key, None)
     return {
         "form": _FORM,
         "config": config,
-        "weights": hash_tensors(_weights_below(learner.parts.backbone, boundary)),
+        "weights": hash_tensors(_weights_below(learner.parts.backbone, boundary, in_memory)),
         "depth": boundary.depth,
         "channels": boundary.channels,
         "dtype": str(boundary.dtype),
@@ -195,7 +202,9 @@ def identity(learner: Learner, boundary: Boundary, compute_dtype: torch.dtype) -
     }
 
 
-def _weights_below(backbone: nn.Module, boundary: Boundary) -> Iterator[tuple[str, Tensor]]:
+def _weights_below(
+    backbone: nn.Module, boundary: Boundary, in_memory: InMemory
+) -> Iterator[tuple[str, Tensor]]:
     """Every weight that stands before the layers, and those of the layers of the trunk."""
     yield from backbone.named_parameters(recurse=False)
     for name, module in backbone.named_children():
@@ -203,9 +212,10 @@ def _weights_below(backbone: nn.Module, boundary: Boundary) -> Iterator[tuple[st
             break
         yield from module.named_parameters(prefix=name)
         yield from module.named_buffers(prefix=name)
-    for index, layer in enumerate(boundary.layers[: boundary.depth]):
-        yield from layer.named_parameters(prefix=f"layers.{index}")
-        yield from layer.named_buffers(prefix=f"layers.{index}")
+    for index in range(boundary.depth):
+        with in_memory(index) as layer:
+            yield from layer.named_parameters(prefix=f"layers.{index}")
+            yield from layer.named_buffers(prefix=f"layers.{index}")
 
 
 def rows_to_read(
@@ -243,16 +253,25 @@ def missing(rows: TokenDataset, store: TrunkStore) -> Missing:
     return Missing(indices, np.sort(np.concatenate(keys)))
 
 
+def whole_trunk(
+    learner: Learner, boundary: Boundary, compute_dtype: torch.dtype, batches: Iterator[Batch]
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch and the states of its tokens at the boundary, shape (tokens, C); all layers are in memory."""
+    for batch in batches:
+        with precision(learner.device, compute_dtype):
+            states_BTC = span(learner, boundary.layers, 0, boundary.depth, batch)
+        yield batch, of_tokens(batch, states_BTC)
+
+
 @torch.no_grad()
 def fill(
     learner: Learner,
-    boundary: Boundary,
     store: TrunkStore,
     rows: TokenDataset,
     absent: Missing,
     cut: Cut,
     tokens_per_microbatch: int,
-    compute_dtype: torch.dtype,
+    compute: Compute,
     advance: Callable[[float], None],
 ) -> None:
     """Compute what is missing and write it. `advance` is told how many tokens were written."""
@@ -260,14 +279,12 @@ def fill(
     learner.model.eval()
     writer, written = store.writer(), np.zeros(len(absent.keys), bool)
     try:
-        for batch in _batches(rows, absent.rows, cut, tokens_per_microbatch):
-            with precision(learner.device, compute_dtype):
-                states_BTC = _span(learner, boundary.layers, 0, boundary.depth, batch)
+        for batch, states_RC in compute(_batches(rows, absent.rows, cut, tokens_per_microbatch)):
             keys, first = np.unique(keys_of_batch(batch), return_index=True)
             place = np.minimum(np.searchsorted(absent.keys, keys), len(absent.keys) - 1)
             fresh = (absent.keys[place] == keys) & ~written[place]
             written[place[fresh]] = True
-            writer.add(keys[fresh], _of_tokens(batch, states_BTC)[torch.from_numpy(first[fresh])])
+            writer.add(keys[fresh], states_RC[torch.from_numpy(first[fresh])])
             advance(float(fresh.sum()))
         writer.flush()
     finally:
