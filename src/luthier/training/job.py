@@ -170,16 +170,15 @@ def run_job(
     bar: Bar = no_bar,
     resume: bool = False,
 ) -> JobResult:
-    """Train the plan into the run folder. `evaluators` makes them from the model that will train.
-
-    `bar` shows what has to be computed before the first step (see trunk.Bar).
+    """Train the plan into the run folder. `evaluators` makes them from the model that will train, `bar` shows what has to
+    be computed before the first step (see trunk.Bar).
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
     or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
     with run.locked():
-        return _run_locked(plan, run, tracker, evaluators, resume)
+        return _run_locked(plan, run, tracker, evaluators, bar, resume)
 
 
 def _run_locked(
@@ -187,6 +186,7 @@ def _run_locked(
     run: Run,
     tracker: Tracker,
     evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    bar: Bar,
     resume: bool,
 ) -> JobResult:
     recipe = plan.recipe
