@@ -170,8 +170,8 @@ def run_job(
     bar: Bar = no_bar,
     resume: bool = False,
 ) -> JobResult:
-    """Train the plan into the run folder. `evaluators` makes them from the model that will train, `bar` shows what has to
-    be computed before the first step (see trunk.Bar).
+    """Train the plan into the run folder. `evaluators` makes them from the model that will train; `bar` shows what is
+    computed before the first step (see trunk.Bar).
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
