@@ -1,7 +1,7 @@
 """A trunk that is never in memory as a whole: all rows pass through layer 0, then all through layer 1, and so on.
 
-Between two layers the states lie in a file that is mapped into memory. What is otherwise shown of the whole model (it can
-be cut, it takes forests) is shown on its crown, on made-up states in the place of those below it.
+Between two layers the states lie in a file that is mapped into memory. What is otherwise shown of the whole model, that
+it can be cut and takes forests, is shown on its crown, on made-up states in the place of those below it.
 Knows nothing of recipes, steps, losses.
 """
 
