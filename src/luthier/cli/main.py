@@ -22,6 +22,7 @@ from luthier.cli import (
     export,
     methods,
     models,
+    plan,
     runs,
     sandbox,
     selftest,
@@ -57,14 +58,15 @@ def _root(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("selftest")(selftest.selftest)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
-app.command("runs")(runs.runs)
 app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)

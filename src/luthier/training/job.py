@@ -32,7 +32,6 @@ from luthier.models.load import (
     Source,
     find_device,
     find_model,
-    load_config,
     load_tokenizer,
     load_weights,
     stored_dtype,
@@ -45,11 +44,11 @@ from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_files, data_manifest
-from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import Objective, make_objective
 from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
+from luthier.training.position_limit import check_length
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
@@ -61,7 +60,7 @@ from luthier.training.reference import with_references
 from luthier.training.report import write_report
 from luthier.training.streamed import crown_learner
 from luthier.training.template import choose_template
-from luthier.training.tokens import read_tokens
+from luthier.training.tokens import Tokens, read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 from luthier.training.trunk import Bar, rows_to_read
 
@@ -113,21 +112,25 @@ class JobResult:
     report: Path
 
 
-def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
+def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
     """Read and render the data, and resolve every value of the recipe.
 
-    Raises ConfigError, DataError (with file and line), TemplateError or ModelError.
+    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError
+    (with file and line), TemplateError or ModelError.
     """
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
     tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
     choose_template(tokenizer, first.model)
     renderer = Renderer(tokenizer)
-    _check_length(first, source)
+    check_length(first, source)
 
     objective = make_objective(first.objective)
-    files = data_files(first)
-    tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    files = data_files(first) if assumed is None else []
+    if assumed is None:
+        tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    else:
+        tokens = Tokens(assumed, None, {})
     train_rows, validation_rows = tokens.train, tokens.validation
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
@@ -263,29 +266,16 @@ def _end(result: LoopResult) -> End:
     )
 
 
+def resolve_for_model(layers: Sequence[Layer], *, where: str = "recipe") -> Recipe:
+    """The recipe as far as it follows from the model, without a look at rows or weights. Raises ConfigError."""
+    return resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
+
+
 def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
     name = resolve([*layers], implied=[Layer("", {"model": {}})], where=where).recipe.model.name
     if name in EMBEDDED and EMBEDDED[name].training_defaults:
         return [Layer(f"default for {name}", EMBEDDED[name].training_defaults)]
     return []
-
-
-def _check_length(recipe: Recipe, source: Source | None) -> None:
-    if recipe.model.new is not None:
-        limit = recipe.model.new.context_length
-    else:
-        assert source is not None
-        limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
-    virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
-    if limit and recipe.data.max_length + virtual > limit:
-        if virtual:
-            raise ConfigError(
-                f"data.max_length is {recipe.data.max_length} and method.num_tokens {virtual}, but this model was made "
-                f"for {limit} positions"
-            )
-        raise ConfigError(
-            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
-        )
 
 
 def model_to_train(plan: Plan) -> Any:

@@ -103,6 +103,7 @@ class TrainConfig(Config):
     trunk_cache_gb: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
+    trackers: list[str] = Field(default_factory=list)
     seed: int
 
 
