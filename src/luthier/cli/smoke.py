@@ -51,7 +51,7 @@ def _train_and_judge(plan: "Plan", small: "Plan", run: "Run") -> "SmokeVerdict":
     from luthier.cli.foresight import extra_trackers, foresee
     from luthier.errors import Interrupted, TrainingError
     from luthier.models.hardware import memory_bytes
-    from luthier.pipeline import task_evaluators
+    from luthier.pipeline.evaluators import task_evaluators
     from luthier.training.job import run_job
     from luthier.training.progress import Progress
     from luthier.training.smoke import judge, paired_fall
