@@ -12,6 +12,7 @@ import typer
 
 from luthier import __version__
 from luthier.cli import (
+    cache,
     chat,
     data,
     demo,
@@ -70,6 +71,7 @@ app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 
 

@@ -216,6 +216,7 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.data.progress import progress
     from luthier.cli.diagnose import print_diagnosis
     from luthier.cli.foresight import extra_trackers, foresee, remember_forecast
     from luthier.errors import Interrupted
@@ -229,7 +230,9 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     made = foresee(plan, run, screen)
     tracker = Trackers([MetricsFile(run), *extra_trackers(plan, run, screen), Progress(screen)])
     try:
-        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+        result = run_job(
+            plan, run, tracker=tracker, evaluators=task_evaluators(plan), bar=progress, resume=resume
+        )
     except BaseException:
         if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
             screen.print(f"to continue: luthier train --resume {run.folder}")
