@@ -19,6 +19,7 @@ from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 from luthier.models.hardware import choose_dtype, default_device
 from luthier.models.methods.bottleneck import attach_bottleneck, is_bottleneck_folder
 from luthier.models.methods.virtual import virtual_tokens
+from luthier.models.quantized import Quantization, bitsandbytes_config, refuse_fused_experts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -155,11 +156,13 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    quantization: Quantization | None = None,
 ) -> LoadedModel:
     """Load a model for answering.
 
-    `dtype`: auto (measured on this machine), float32, bfloat16, float64. Raises ModelError, and ConfigError
-    for a dtype or a device that does not exist.
+    `dtype`: auto (measured on this machine), float32, bfloat16, float64. `quantization`: of the linear layers of the
+    base, as a qlora run had it; without it an adapter is laid over the base in `dtype`, which is what ships. Raises
+    ModelError, and ConfigError for a dtype or a device that does not exist.
     """
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"dtype: expected auto, {', '.join(DTYPES)}; got {dtype!r}")
@@ -167,10 +170,12 @@ def load_model(
     chosen_device = find_device(device)
     chosen_dtype = choose_dtype(chosen_device).dtype if dtype == "auto" else DTYPES[dtype]
     tokenizer = load_tokenizer(source.tokenizer_place)
-    model = load_weights(source.base, chosen_dtype)
+    model = load_weights(source.base, chosen_dtype, quantization=quantization, device=chosen_device)
     if source.adapter is not None:
         model = attach_adapter(model, source.adapter)
-    model.to(chosen_device).eval()
+    if quantization is None:  # a quantised one is there already, and transformers moves none
+        model.to(chosen_device)
+    model.eval()
     return LoadedModel(model, tokenizer, Renderer(tokenizer), source, chosen_device, chosen_dtype)
 
 
@@ -194,11 +199,26 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def load_weights(place: str, dtype: torch.dtype) -> Any:
-    """The causal model of a folder or hub id, in `dtype`, on the CPU. Raises ModelError."""
+def load_weights(
+    place: str,
+    dtype: torch.dtype,
+    *,
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
+) -> Any:
+    """The causal model of a folder or hub id, in `dtype`, on the CPU.
+
+    With a `quantization` its linear layers are quantised as they are read, on `device`. Raises ModelError, and
+    ConfigError where bitsandbytes is needed and absent.
+    """
     from transformers import AutoModelForCausalLM
 
     config = load_config(place)
+    how: dict[str, Any] = {}
+    if quantization is not None:
+        # bitsandbytes quantises where the weights will stay.
+        how["quantization_config"] = bitsandbytes_config(quantization, dtype)
+        how["device_map"] = {"": device or torch.device("cpu")}
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             place,
@@ -207,6 +227,7 @@ def load_weights(place: str, dtype: torch.dtype) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **how,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
@@ -215,6 +236,8 @@ def load_weights(place: str, dtype: torch.dtype) -> Any:
             f"{place}: {len(missing)} weights of this architecture are not in its files, the first is {missing[0]}; "
             "they would be random numbers. Fetch the model again, or mend its config.json"
         )
+    if quantization is not None:
+        refuse_fused_experts(model)
     return model
 
 

@@ -43,7 +43,7 @@ from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
-from luthier.training.method_config import PrefixMethod, PromptMethod
+from luthier.training.method_config import PrefixMethod, PromptMethod, base_quantization
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
 from luthier.training.optim import build_optimizers, build_schedule
@@ -290,7 +290,12 @@ def model_to_train(plan: Plan) -> Any:
             raise ConfigError(
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
-        model = load_weights(plan.source.base, plan.compute_dtype)
+        model = load_weights(
+            plan.source.base,
+            plan.compute_dtype,
+            quantization=base_quantization(recipe.method),
+            device=plan.device,
+        )
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.

@@ -20,6 +20,7 @@ from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
 from luthier.models.forward import CausalParts, one_dtype
+from luthier.models.quantized import coarsest_rounding
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
@@ -160,9 +161,8 @@ def takes_forests(learner: Learner) -> str | None:
     finally:
         learner.model.train(training)
     # Other shapes sum in another order, layer after layer: a few roundings of the coarsest dtype, never more.
-    coarsest = max(torch.finfo(p.dtype).eps for p in learner.model.parameters())
     worst = max(float((together[i] - alone[i]).norm() / alone[i].norm()) for i in alone)
-    if worst <= 32 * coarsest:
+    if worst <= 32 * coarsest_rounding(learner.model):
         return None
     return f"its hidden states differ by {worst:.2g} of their size"
 

@@ -16,7 +16,14 @@ from luthier.config import Config, Layer, build, merge_layers
 from luthier.data.formats import FORMATS
 from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
-from luthier.training.method_config import MethodConfig, Positive, PrefixMethod, Share, method_defaults
+from luthier.training.method_config import (
+    MethodConfig,
+    Positive,
+    PrefixMethod,
+    QloraMethod,
+    Share,
+    method_defaults,
+)
 from luthier.training.objective_config import (
     PREFERENCE_OBJECTIVES,
     DpoObjective,
@@ -351,7 +358,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> None:
     """Raises ConfigError for a value that the user set and that this recipe would never read."""
-    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "pissa")
+    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "qlora", "pissa")
     no_betas = (optim.name == "adafactor", "adafactor has no such moment")
     without_effect = {
         "optim.momentum": (optim.name != "muon", "optim.name is not muon"),
@@ -361,6 +368,10 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
         "optim.lora_plus_ratio": (
             recipe.method.name not in low_rank,
             f"{recipe.method.name} has no B matrices",
+        ),
+        "method.double_quantization": (
+            isinstance(recipe.method, QloraMethod) and recipe.method.quantization != "nf4",
+            "method.quantization is not nf4",
         ),
         "optim.final_share": (optim.schedule == "constant", "the schedule is constant"),
         "optim.num_cycles": (optim.schedule != "cosine_restarts", "the schedule is not cosine_restarts"),

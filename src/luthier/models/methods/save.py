@@ -14,11 +14,12 @@ from torch import Tensor
 from luthier.files import atomic_directory, write_json_atomic
 from luthier.models.methods.bottleneck import is_bottleneck, save_bottleneck
 from luthier.models.methods.pissa import is_pissa, save_pissa
+from luthier.models.quantized import num_numbers
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
     """(trainable, all) parameters; tied weights count once."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    sizes = [(num_numbers(p), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
 
 
