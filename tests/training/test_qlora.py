@@ -181,7 +181,7 @@ def test_the_selftest_passes(
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit):
         main()
-    words = {one["name"]: one["word"] for one in json.loads(capsys.readouterr().out)}
+    words = {one["test"]: one["word"] for one in json.loads(capsys.readouterr().out)}
     for name in ("forest", "resume", "seed", "adapter", "save and load"):
         assert words[name] == "passed", words
 

@@ -40,6 +40,7 @@ from luthier.models.methods import apply_method, count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_manifest
@@ -191,6 +192,7 @@ def run_job(
             validation=_validation(plan, cut),
             evaluators=evaluators(model) if evaluators else (),
             average=_average(model, recipe),
+            gradient_noise=_gradient_noise(recipe),
             resume=resume,
             notes=notes,
         )
@@ -316,6 +318,11 @@ def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tu
 def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
     alpha = recipe.train.neftune_alpha
     return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
+
+
+def _gradient_noise(recipe: Recipe) -> GradientNoise | None:
+    eta = recipe.train.gradient_noise
+    return GradientNoise(eta, recipe.train.seed) if eta is not None else None
 
 
 def _average(model: Any, recipe: Recipe) -> WeightAverage | None:

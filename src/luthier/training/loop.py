@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from luthier.data.batches import Batch
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, precision
 from luthier.training.not_finite import not_finite, places_of
 from luthier.training.objectives import Averages, Objective
@@ -105,6 +106,7 @@ def train(
     validation: Callable[[], Sequence[Batch]] | None = None,
     evaluators: Sequence[Evaluator] = (),
     average: WeightAverage | None = None,
+    gradient_noise: GradientNoise | None = None,
     resume: bool = False,
     notes: Sequence[str] = (),
 ) -> LoopResult:
@@ -174,6 +176,8 @@ def train(
                 raise not_finite(
                     done + 1, loss, grad_norm, step_batches, watch, rate, model, config.compute_dtype
                 )
+            if gradient_noise:  # after the clipping, which would take it for gradient
+                gradient_noise.add(done, parameters)
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()

@@ -121,7 +121,7 @@ class OptimConfig(Config):
     cosine_restarts, `power` of polynomial, `decay_share` of wsd.
     """
 
-    name: Literal["adamw", "muon", "lion", "adafactor"]
+    name: Literal["adamw", "adamw_8bit", "paged_adamw", "muon", "lion", "adafactor"]
     learning_rate: Annotated[float, Field(gt=0)]
     lora_plus_ratio: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["cosine", "linear", "constant", "cosine_restarts", "polynomial", "wsd"]
@@ -151,6 +151,7 @@ class TrainConfig(Config):
     gradient_checkpointing: bool
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
+    gradient_noise: Annotated[float, Field(gt=0)] | None = None
     seed: int
 
 
