@@ -20,6 +20,14 @@ from luthier.models.hardware import choose_dtype, default_device
 from luthier.models.methods.bottleneck import attach_bottleneck, is_bottleneck_folder
 from luthier.models.methods.virtual import virtual_tokens
 from luthier.models.quantized import Quantization, bitsandbytes_config, refuse_fused_experts
+from luthier.models.rope import (
+    RopeScaling,
+    forget_lengths,
+    mark_scaled,
+    num_positions,
+    read_scaling,
+    scale_positions,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -38,6 +46,11 @@ class Source:
         if self.adapter is not None and (self.adapter / "tokenizer.json").exists():
             return str(self.adapter)
         return self.base
+
+    @property
+    def rope_scaling(self) -> RopeScaling | None:
+        """How the positions of the base were scaled when the adapter was trained, if they were."""
+        return read_scaling(self.adapter) if self.adapter is not None else None
 
 
 @dataclass
@@ -58,7 +71,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The positions that the architecture was made for, less those of virtual tokens; 0 where it does not say."""
-        positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        positions = num_positions(self.model.config)
         virtual = virtual_tokens(self.model)
         return max(1, positions - virtual.count) if virtual is not None and positions else positions
 
@@ -170,7 +183,13 @@ def load_model(
     chosen_device = find_device(device)
     chosen_dtype = choose_dtype(chosen_device).dtype if dtype == "auto" else DTYPES[dtype]
     tokenizer = load_tokenizer(source.tokenizer_place)
-    model = load_weights(source.base, chosen_dtype, quantization=quantization, device=chosen_device)
+    model = load_weights(
+        source.base,
+        chosen_dtype,
+        rope_scaling=source.rope_scaling,
+        quantization=quantization,
+        device=chosen_device,
+    )
     if source.adapter is not None:
         model = attach_adapter(model, source.adapter)
     if quantization is None:  # a quantised one is there already, and transformers moves none
@@ -203,17 +222,21 @@ def load_weights(
     place: str,
     dtype: torch.dtype,
     *,
+    rope_scaling: RopeScaling | None = None,
     quantization: Quantization | None = None,
     device: torch.device | None = None,
 ) -> Any:
     """The causal model of a folder or hub id, in `dtype`, on the CPU.
 
-    With a `quantization` its linear layers are quantised as they are read, on `device`. Raises ModelError, and
-    ConfigError where bitsandbytes is needed and absent.
+    With a `rope_scaling` it takes more positions than it was made for. With a `quantization` its linear layers are
+    quantised as they are read, on `device`. Raises ModelError, and ConfigError where the positions cannot be scaled or
+    bitsandbytes is absent.
     """
     from transformers import AutoModelForCausalLM
 
     config = load_config(place)
+    if rope_scaling is not None:
+        scale_positions(config, rope_scaling)
     how: dict[str, Any] = {}
     if quantization is not None:
         # bitsandbytes quantises where the weights will stay.
@@ -238,6 +261,9 @@ def load_weights(
         )
     if quantization is not None:
         refuse_fused_experts(model)
+    if rope_scaling is not None:
+        mark_scaled(model, rope_scaling)
+    forget_lengths(model)
     return model
 
 

@@ -37,6 +37,7 @@ from luthier.models.load import (
     stored_dtype,
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
+from luthier.models.rope import num_positions, scale_positions
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
@@ -266,7 +267,10 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
         limit = recipe.model.new.context_length
     else:
         assert source is not None
-        limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
+        config = load_config(source.base)
+        if recipe.model.rope_scaling is not None:
+            scale_positions(config, recipe.model.rope_scaling)
+        limit = num_positions(config)
     virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
     if limit and recipe.data.max_length + virtual > limit:
         if virtual:
@@ -295,6 +299,7 @@ def model_to_train(plan: Plan) -> Any:
         model = load_weights(
             plan.source.base,
             plan.compute_dtype,
+            rope_scaling=recipe.model.rope_scaling,
             quantization=base_quantization(recipe.method),
             device=plan.device,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luthier.data.batches import Batch, Cut, MicroBatch, microbatches, pad_rows
+from luthier.data.batches import Batch, Cut, MicroBatch, alone, microbatches, pad_rows
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest, forests, plant, sort_rows
 from luthier.data.units import BETTER, Members
@@ -21,6 +21,7 @@ from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
 from luthier.models.forward import CausalParts, one_dtype
 from luthier.models.quantized import coarsest_rounding
+from luthier.models.rope import depends_on_length
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
@@ -117,9 +118,17 @@ def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) 
     `auto` takes forests where the model can, and says so where it cannot. Raises ConfigError where `forest` was asked
     for and cannot be.
     """
+    reason: str | None
+    if depends_on_length(learner.model):
+        if packing == "forest":
+            raise ConfigError(
+                "train.packing is forest, but dynamic rotary positions depend on a row's length"
+            )
+        return alone, [
+            "rows are computed one by one: their rotary positions depend on a row's length (dynamic)"
+        ]
     if packing == "padding":
         return microbatches, []
-    reason: str | None
     if learner.parts.virtual is not None:
         reason = "its virtual tokens stand before every row"
         if packing == "forest":

@@ -16,6 +16,7 @@ from luthier.config import Config, Layer, build, merge_layers
 from luthier.data.formats import FORMATS
 from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
+from luthier.models.rope import RopeScaling
 from luthier.training.method_config import (
     MethodConfig,
     Positive,
@@ -53,6 +54,7 @@ class ModelConfig(Config):
     tokenizer: str | None = None
     template: str | None = None
     template_options: dict[str, Any] = Field(default_factory=dict)
+    rope_scaling: RopeScaling | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> "ModelConfig":
@@ -62,6 +64,8 @@ class ModelConfig(Config):
             raise ValueError("a new architecture needs a tokenizer folder (model.tokenizer)")
         if self.name is not None and self.tokenizer is not None:
             raise ValueError("a model that has a name brings its tokenizer: leave model.tokenizer out")
+        if self.new is not None and self.rope_scaling is not None:
+            raise ValueError("a new architecture has as many positions as you say (model.new.context_length)")
         return self
 
 

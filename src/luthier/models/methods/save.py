@@ -15,6 +15,7 @@ from luthier.files import atomic_directory, write_json_atomic
 from luthier.models.methods.bottleneck import is_bottleneck, save_bottleneck
 from luthier.models.methods.pissa import is_pissa, save_pissa
 from luthier.models.quantized import num_numbers
+from luthier.models.rope import save_scaling
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
@@ -43,6 +44,8 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = 
             config = json.loads((beside / "config.json").read_text(encoding="utf-8"))
             config["dtype"] = str(dtype).removeprefix("torch.")
             write_json_atomic(beside / "config.json", config)
+        if hasattr(model, "peft_config") or is_bottleneck(model):
+            save_scaling(model, beside)  # a whole model says it in its config
         tokenizer.save_pretrained(beside)
 
 

@@ -116,7 +116,11 @@ class Bench:
         if self.plan.source is None:
             raise Skip("the model is a new one: there is no base to compare it with")
         model = load_weights(
-            self.plan.source.base, dtype, quantization=self._quantization, device=self.plan.device
+            self.plan.source.base,
+            dtype,
+            rope_scaling=self.plan.recipe.model.rope_scaling,
+            quantization=self._quantization,
+            device=self.plan.device,
         )
         return (model if self._quantization else model.to(self.plan.device)).eval()
 
