@@ -264,6 +264,8 @@ def load_weights(
     if rope_scaling is not None:
         mark_scaled(model, rope_scaling)
     forget_lengths(model)
+    if dtype == torch.float64:
+        model.set_experts_implementation("eager")  # the grouped products of a mixture take float32 at most
     return model
 
 

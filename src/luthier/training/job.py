@@ -22,7 +22,9 @@ from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
 from luthier.errors import ConfigError, LuthierError
+from luthier.files import write_json_atomic
 from luthier.models.embedded import EMBEDDED
+from luthier.models.experts import balance_note, expert_load
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
@@ -173,8 +175,9 @@ def run_job(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
+        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe), expert_load(model))
         cut, notes = choose_cut(learner, recipe.train.packing)
+        notes += balance_note(model, learner.experts)
         objective = make_objective(recipe.objective)
         if objective.needs_reference:
             plan, said = _with_references(plan, learner, cut, run.folder)
@@ -198,6 +201,8 @@ def run_job(
             notes=notes,
         )
         end = _end(result)
+        if learner.experts:
+            write_json_atomic(run.folder / "experts.json", learner.experts.table())
         if result.outcome != "interrupted":
             store.load_best(model)
             save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))

@@ -19,6 +19,7 @@ from luthier.data.forest import Forest, forests, plant, sort_rows
 from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
+from luthier.models.experts import ExpertLoad
 from luthier.models.forward import CausalParts, one_dtype
 from luthier.models.quantized import coarsest_rounding
 from luthier.models.rope import depends_on_length
@@ -28,12 +29,16 @@ from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
 @dataclass(frozen=True)
 class Learner:
-    """The model in training: the module, its halves, where it lives, and the noise on its embeddings, if any."""
+    """The model in training: the module, its halves, where it lives.
+
+    noise: on its embeddings, if any. experts: the counter of a mixture's load.
+    """
 
     model: nn.Module
     parts: CausalParts
     device: torch.device
     noise: EmbeddingNoise | None = None
+    experts: ExpertLoad | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -43,7 +48,10 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+        with (
+            self.noise.over(batch) if self.noise else contextlib.nullcontext(),
+            self.experts.over(self._real(batch)) if self.experts else contextlib.nullcontext(),
+        ):
             return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
@@ -91,6 +99,13 @@ class Learner:
             members.num_units,
             None if reference is None else self._tensor(reference),
         )
+
+    def _real(self, batch: Batch) -> Tensor | None:
+        """Which tokens are no padding, bool of shape (B, T); None where all are."""
+        if not isinstance(batch, MicroBatch):
+            return None
+        positions_T = np.arange(batch.token_ids_BT.shape[1])
+        return self._tensor(positions_T[None] < np.asarray(batch.lengths_B)[:, None])
 
     def _layout(self, forest: Forest) -> Layout:
         segments = forest.segments

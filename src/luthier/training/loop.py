@@ -242,6 +242,8 @@ def forward_backward(
     if weight_sum == 0:
         return math.nan, math.nan  # a mean over nothing; the caller says so
     baseline = _baseline(learner, objective, step_batches, config)
+    if learner.experts:
+        learner.experts.forget()
     loss = 0.0
     for batch in step_batches:
         with learner.laid_out(
@@ -255,6 +257,8 @@ def forward_backward(
         loss += float(part.detach())
         if told is not None:
             told.add(sums.metrics)
+    if learner.experts and told is not None:
+        told.add(learner.experts.metrics())
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     return loss, float(grad_norm)
 
@@ -291,6 +295,8 @@ def mean_loss(
     loss_sum = weight_sum = 0.0
     try:
         baseline = _baseline(learner, objective, batches, config)
+        if learner.experts:
+            learner.experts.forget()
         for batch in batches:
             with learner.laid_out(batch), precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
@@ -299,6 +305,8 @@ def mean_loss(
             if told is not None:
                 told.add(sums.metrics)
             weight_sum += batch.weight_sum
+        if learner.experts and told is not None:
+            told.add(learner.experts.metrics())
     finally:
         learner.model.train()
     return loss_sum / weight_sum

@@ -17,14 +17,7 @@ from luthier.data.formats import FORMATS
 from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
 from luthier.models.rope import RopeScaling
-from luthier.training.method_config import (
-    MethodConfig,
-    Positive,
-    PrefixMethod,
-    QloraMethod,
-    Share,
-    method_defaults,
-)
+from luthier.training.method_config import MethodConfig, Positive, PrefixMethod, Share, method_defaults
 from luthier.training.objective_config import (
     PREFERENCE_OBJECTIVES,
     DpoObjective,
@@ -375,7 +368,7 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
             f"{recipe.method.name} has no B matrices",
         ),
         "method.double_quantization": (
-            isinstance(recipe.method, QloraMethod) and recipe.method.quantization != "nf4",
+            getattr(recipe.method, "quantization", "nf4") != "nf4",
             "method.quantization is not nf4",
         ),
         "optim.final_share": (optim.schedule == "constant", "the schedule is constant"),

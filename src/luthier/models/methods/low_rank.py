@@ -43,19 +43,49 @@ def adapt_linear(
     """LoRA with `init` as PEFT's `init_lora_weights`."""
     from peft import LoraConfig
 
-    check_targets(model, method.targets)
+    modules, parameters = _split_targets(model, method)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         fan_in_fan_out=is_transposed(model),
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
-        target_modules=method.targets,
+        target_modules=modules,
+        target_parameters=parameters or None,
         init_lora_weights=init,
         use_dora=method.name == "dora",
         use_rslora=method.name == "rslora",
     )
     return attach(model, config, base_name, master_dtype)
+
+
+def _split_targets(model: Any, method: LoraLike) -> tuple[str | list[str], list[str]]:
+    """The targets that are modules, and those that are parameters: a router, or experts in one tensor.
+
+    Raises ConfigError for a name that is neither, and where the method cannot be laid on a parameter.
+    """
+    if isinstance(method.targets, str):
+        return method.targets, []
+    names = [f".{name}" for name, _ in model.named_parameters()]
+    modules = [f".{name}" for name, _ in model.named_modules()]
+    parameters = [
+        target
+        for target in method.targets
+        if any(name.endswith(f".{target}") for name in names)
+        and not any(name.endswith(f".{target}") for name in modules)
+    ]
+    check_targets(model, [target for target in method.targets if target not in parameters])
+    if parameters and method.name not in ("lora", "rslora"):
+        raise ConfigError(
+            f"method.targets: {parameters[0]} is a parameter, not a linear layer, and {method.name} takes linear "
+            "layers alone; take lora or rslora"
+        )
+    if parameters and method.dropout:
+        raise ConfigError(
+            f"method.targets: {parameters[0]} is a parameter, not a linear layer, and has no input to drop: set "
+            "method.dropout to 0"
+        )
+    return [target for target in method.targets if target not in parameters], parameters
 
 
 def is_transposed(model: Any) -> bool:
