@@ -112,7 +112,15 @@ def test_a_router_that_sends_all_to_two_experts_is_seen() -> None:
     assert expert_load(tiny_model("llama")) is None
 
 
-@pytest.mark.parametrize("method", ["full", {"name": "lora", "rank": 2, "dropout": 0.0, "targets": EXPERTS}])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "full",
+        {"name": "lora", "rank": 2, "dropout": 0.0, "targets": EXPERTS},
+        {"name": "lora", "rank": 2, "dropout": 0.0},
+    ],
+    ids=["full", "named", "all-linear"],
+)
 @pytest.mark.parametrize("architecture", MIXTURES)
 def test_a_run_is_saved_loaded_and_told(architecture: str, method: Any, tmp_path: Path) -> None:
     tokenizer = byte_tokenizer()
@@ -151,8 +159,18 @@ def test_patterns_find_routers_and_experts(architecture: str) -> None:
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {f"model.layers.{i}.mlp.gate.weight" for i in range(2)}
     assert balance_note(model, expert_load(model)) != []
-    still = apply_method(toy(architecture), method_config("lora"), "toy", torch.float32)
+    still = apply_lora(toy(architecture), lora_method(targets=["q_proj"]), "toy", torch.float32)
     assert balance_note(still, expert_load(still)) == []
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_all_linear_takes_experts_and_routers_too(architecture: str) -> None:
+    model = apply_lora(toy(architecture), lora_method(dropout=0.0), "toy", torch.float32)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(any(part in name for name in trained) for part in ("q_proj", "mlp.gate.", "mlp.experts."))
+    for name in ("lora", "dora"):
+        with pytest.raises(ConfigError, match=r"with method\.dropout 0"):
+            apply_lora(toy(architecture), lora_method(name), "toy", torch.float32)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
@@ -160,7 +178,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         apply_lora(toy("mixtral"), lora_method("dora", targets=EXPERTS, dropout=0.0), "toy")
     with pytest.raises(ConfigError, match="dropout to 0"):
         apply_lora(toy("mixtral"), lora_method(targets=EXPERTS), "toy")
-    with pytest.raises(ConfigError, match="no module named 'experts.nothing'"):
+    with pytest.raises(ConfigError, match=r"no module named 'experts\.nothing'"):
         apply_lora(toy("mixtral"), lora_method(targets=["experts.nothing"], dropout=0.0), "toy")
 
 

@@ -92,7 +92,12 @@ def expert_load(model: Any) -> ExpertLoad | None:
     kind, place = getattr(recorder, "target_class", recorder), int(getattr(recorder, "index", 0) or 0)
     if not isinstance(kind, type):
         return None
-    routers = [(name, m, place) for name, m in model.named_modules() if isinstance(m, kind)]
+    # An adapter stands around the router that it adapts, and takes its name.
+    routers = [
+        (name.removesuffix(".base_layer"), m, place)
+        for name, m in model.named_modules()
+        if isinstance(m, kind)
+    ]
     num_active = int(getattr(model.config, "num_experts_per_tok", 1) or 1)
     return ExpertLoad(routers, num_active) if routers else None
 

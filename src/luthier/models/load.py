@@ -278,6 +278,7 @@ def attach_adapter(model: Any, folder: Path) -> Any:
             return attach_bottleneck(model, folder)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             stored = set(file.keys())

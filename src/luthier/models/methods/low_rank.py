@@ -4,6 +4,7 @@ The base is frozen in the dtype to compute in; the adapter trains in the master 
 or optimizers.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -108,8 +109,18 @@ def attach(model: Any, config: Any, base_name: str, master_dtype: torch.dtype) -
     from peft import get_peft_model
 
     try:
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # PEFT writes ranks for experts that were modules once, and then finds them in one tensor.
+            warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
+        if "ParamWrapper" in str(error):
+            # PEFT's all-linear means the experts and routers of a mixture too.
+            raise ConfigError(
+                f"method: the experts and routers of this {type(model).__name__} are parameters, not linear layers: "
+                "they take lora and rslora, with method.dropout 0. Set that, or name linear layers in method.targets "
+                f"([q_proj, v_proj], say) ({error})"
+            ) from error
         raise ConfigError(f"method: {error}") from error
     for parameter in adapted.parameters():
         if parameter.requires_grad:
