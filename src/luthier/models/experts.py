@@ -21,7 +21,8 @@ class ExpertLoad:
         self._num_active = num_active
         self._counts: dict[str, Tensor] = {}
         self._totals: dict[str, Tensor] = {}
-        self._counting, self._real_BT = False, None
+        self._counting = False
+        self._real_BT: Tensor | None = None
         for name, router, place in routers:
             router.register_forward_hook(self._hook(name, place))
 
@@ -90,7 +91,7 @@ def expert_load(model: Any) -> ExpertLoad | None:
     recorders = [getattr(type(m), "_can_record_outputs", None) or {} for m in model.modules()]
     recorder = next((one["router_logits"] for one in recorders if "router_logits" in one), None)
     kind, place = getattr(recorder, "target_class", recorder), int(getattr(recorder, "index", 0) or 0)
-    if not isinstance(kind, type):
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         return None
     # An adapter stands around the router that it adapts, and takes its name.
     routers = [
