@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from luthier.chat.render import Renderer
 from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
-from luthier.errors import ConfigError, LuthierError
+from luthier.data.token_store import TokenStore, default_token_store
+from luthier.errors import CheckpointError, ConfigError, LuthierError
 from luthier.files import write_json_atomic
 from luthier.models.embedded import EMBEDDED
-from luthier.models.experts import balance_note, expert_load
+from luthier.models.experts import ExpertLoad, balance_note, expert_load
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
@@ -33,24 +35,23 @@ from luthier.models.load import (
     Source,
     find_device,
     find_model,
-    load_config,
     load_tokenizer,
     load_weights,
     stored_dtype,
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
-from luthier.models.rope import num_positions, scale_positions
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
-from luthier.training.manifest import data_manifest
-from luthier.training.method_config import PrefixMethod, PromptMethod, base_quantization
+from luthier.training.manifest import data_files, data_manifest
+from luthier.training.method_config import base_quantization
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
 from luthier.training.optim import build_optimizers, build_schedule
+from luthier.training.positions import check_length
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
@@ -61,7 +62,7 @@ from luthier.training.recipe import (
 )
 from luthier.training.reference import with_references
 from luthier.training.report import write_report
-from luthier.training.rows import read_datasets
+from luthier.training.tokens import read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -82,6 +83,8 @@ class Plan:
     device: torch.device
     compute_dtype: torch.dtype
     dtype_reason: str
+    token_store: str | None = None
+    """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
 
     @property
     def recipe(self) -> Recipe:
@@ -120,10 +123,12 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
     _choose_template(tokenizer, first.model)
     renderer = Renderer(tokenizer)
-    _check_length(first, source)
+    check_length(first, source)
 
     objective = make_objective(first.objective)
-    train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
+    files = data_files(first)
+    tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    train_rows, validation_rows = tokens.train, tokens.validation
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
@@ -147,11 +152,12 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         source,
         train_rows,
         validation_rows,
-        data_manifest(recipe, train_rows, validation_rows),
+        data_manifest(files, train_rows, validation_rows, tokens.num_rows),
         num_steps,
         device,
         compute_dtype,
         reason,
+        tokens.said,
     )
 
 
@@ -167,8 +173,19 @@ def run_job(
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
-    or the last ones where nothing was held out.
+    or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
+    with run.locked():
+        return _run_locked(plan, run, tracker, evaluators, resume)
+
+
+def _run_locked(
+    plan: Plan,
+    run: Run,
+    tracker: Tracker,
+    evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    resume: bool,
+) -> JobResult:
     recipe = plan.recipe
     run.set_status(RunStatus.RUNNING)
     end = End(step=0, status="failed", reason="stopped before the first step")
@@ -201,11 +218,9 @@ def run_job(
             notes=notes,
         )
         end = _end(result)
-        if learner.experts:
-            write_json_atomic(run.folder / "experts.json", learner.experts.table())
         if result.outcome != "interrupted":
             store.load_best(model)
-            save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+            _save(model, plan, run, learner.experts)
         trainable, total = count_parameters(model)
     except BaseException as error:
         word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -217,6 +232,17 @@ def run_job(
         finally:  # a tracker that cannot write must not keep the status word from being true
             run.set_status(end.status, end.reason)
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
+
+
+def _save(model: Any, plan: Plan, run: Run, experts: ExpertLoad | None) -> None:
+    try:
+        if experts:
+            write_json_atomic(run.folder / "experts.json", experts.table())
+        save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+    except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
+        raise CheckpointError(
+            f"cannot write the model {run.model_folder}: {error}. Free some space and resume: every step is kept"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -265,27 +291,6 @@ def _choose_template(tokenizer: Any, config: ModelConfig) -> None:
             for name, value in config.template_options.items()
         )
         tokenizer.chat_template = options + tokenizer.chat_template
-
-
-def _check_length(recipe: Recipe, source: Source | None) -> None:
-    if recipe.model.new is not None:
-        limit = recipe.model.new.context_length
-    else:
-        assert source is not None
-        config = load_config(source.base)
-        if recipe.model.rope_scaling is not None:
-            scale_positions(config, recipe.model.rope_scaling)
-        limit = num_positions(config)
-    virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
-    if limit and recipe.data.max_length + virtual > limit:
-        if virtual:
-            raise ConfigError(
-                f"data.max_length is {recipe.data.max_length} and method.num_tokens {virtual}, but this model was made "
-                f"for {limit} positions"
-            )
-        raise ConfigError(
-            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
-        )
 
 
 def model_to_train(plan: Plan) -> Any:
