@@ -23,7 +23,9 @@ from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
 from luthier.data.token_store import TokenStore, default_token_store
 from luthier.errors import CheckpointError, ConfigError, LuthierError
+from luthier.files import write_json_atomic
 from luthier.models.embedded import EMBEDDED
+from luthier.models.experts import ExpertLoad, balance_note, expert_load
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
@@ -41,14 +43,16 @@ from luthier.models.stream import load_crown
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
 from luthier.training.manifest import data_files, data_manifest
+from luthier.training.method_config import base_quantization
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import Objective, make_objective
 from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
-from luthier.training.position_limit import check_length
+from luthier.training.positions import check_length
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
@@ -200,6 +204,7 @@ def _run_locked(
         model = model_to_train(plan)
         learner = _learner(plan, model)
         cut, notes = choose_cut(learner, recipe.train.packing)
+        notes += balance_note(model, learner.experts)
         objective = make_objective(recipe.objective)
         request = _trunk_request(plan, cut, objective, bar)
         with open_trunk(learner, request) as (learner, said):
@@ -221,13 +226,14 @@ def _run_locked(
                 validation=_validation(plan, cut),
                 evaluators=evaluators(model) if evaluators else (),
                 average=_average(model, recipe),
+                gradient_noise=_gradient_noise(recipe),
                 resume=resume,
                 notes=notes,
             )
         end = _end(result)
         if result.outcome != "interrupted":
             store.load_best(model)
-            _save(model, plan, run)
+            _save(model, plan, run, learner.experts)
         trainable, total = count_parameters(model)
     except BaseException as error:
         word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -241,8 +247,10 @@ def _run_locked(
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
 
 
-def _save(model: Any, plan: Plan, run: Run) -> None:
+def _save(model: Any, plan: Plan, run: Run, experts: ExpertLoad | None) -> None:
     try:
+        if experts:
+            write_json_atomic(run.folder / "experts.json", experts.table())
         save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
     except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
         raise CheckpointError(
@@ -295,7 +303,13 @@ def model_to_train(plan: Plan) -> Any:
             num_layers = int(getattr(recipe.method, "num_layers", 0))
             model = load_crown(plan.source.base, num_layers, plan.compute_dtype, plan.device)
         else:
-            model = load_weights(plan.source.base, plan.compute_dtype)
+            model = load_weights(
+                plan.source.base,
+                plan.compute_dtype,
+                rope_scaling=recipe.model.rope_scaling,
+                quantization=base_quantization(recipe.method),
+                device=plan.device,
+            )
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
@@ -307,7 +321,7 @@ def _learner(plan: Plan, model: Any) -> Learner:
     noise = _noise(model, plan.recipe)
     if plan.recipe.model.stream:
         return replace(crown_learner(model, plan.device), noise=noise)
-    return Learner(model, causal_parts(model), plan.device, noise)
+    return Learner(model, causal_parts(model), plan.device, noise, experts=expert_load(model))
 
 
 def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:
@@ -332,6 +346,11 @@ def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tu
 def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
     alpha = recipe.train.neftune_alpha
     return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
+
+
+def _gradient_noise(recipe: Recipe) -> GradientNoise | None:
+    eta = recipe.train.gradient_noise
+    return GradientNoise(eta, recipe.train.seed) if eta is not None else None
 
 
 def _average(model: Any, recipe: Recipe) -> WeightAverage | None:

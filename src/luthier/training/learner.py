@@ -13,13 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luthier.data.batches import Batch, Cut, MicroBatch, microbatches, pad_rows
+from luthier.data.batches import Batch, Cut, MicroBatch, alone, microbatches, pad_rows
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest, forests, plant, sort_rows
 from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
+from luthier.models.experts import ExpertLoad
 from luthier.models.forward import CausalParts, one_dtype
+from luthier.models.quantized import coarsest_rounding
+from luthier.models.rope import depends_on_length
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
@@ -36,6 +39,7 @@ class Learner:
     """The model in training: the module, its halves, where it lives.
 
     noise: on its embeddings, if any. trunk: what knows the output of its frozen lower layers, if anything does.
+    experts: the counter of a mixture's load.
     """
 
     model: nn.Module
@@ -43,6 +47,7 @@ class Learner:
     device: torch.device
     noise: EmbeddingNoise | None = None
     trunk: Given | None = None
+    experts: ExpertLoad | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -52,8 +57,11 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        noise = self.noise.over(batch) if self.noise else contextlib.nullcontext()
-        with noise, self.known(batch):
+        with (
+            self.noise.over(batch) if self.noise else contextlib.nullcontext(),
+            self.experts.over(self._real(batch)) if self.experts else contextlib.nullcontext(),
+            self.known(batch),
+        ):
             return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
 
     def known(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
@@ -106,6 +114,13 @@ class Learner:
             None if reference is None else self._tensor(reference),
         )
 
+    def _real(self, batch: Batch) -> Tensor | None:
+        """Which tokens are no padding, bool of shape (B, T); None where all are."""
+        if not isinstance(batch, MicroBatch):
+            return None
+        positions_T = np.arange(batch.token_ids_BT.shape[1])
+        return self._tensor(positions_T[None] < np.asarray(batch.lengths_B)[:, None])
+
     def _layout(self, forest: Forest) -> Layout:
         segments = forest.segments
         return lay_out(
@@ -132,9 +147,17 @@ def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) 
     `auto` takes forests where the model can, and says so where it cannot. Raises ConfigError where `forest` was asked
     for and cannot be.
     """
+    reason: str | None
+    if depends_on_length(learner.model):
+        if packing == "forest":
+            raise ConfigError(
+                "train.packing is forest, but dynamic rotary positions depend on a row's length"
+            )
+        return alone, [
+            "rows are computed one by one: their rotary positions depend on a row's length (dynamic)"
+        ]
     if packing == "padding":
         return microbatches, []
-    reason: str | None
     if learner.parts.virtual is not None:
         reason = "its virtual tokens stand before every row"
         if packing == "forest":
@@ -176,9 +199,8 @@ def takes_forests(learner: Learner) -> str | None:
     finally:
         learner.model.train(training)
     # Other shapes sum in another order, layer after layer: a few roundings of the coarsest dtype, never more.
-    coarsest = max(torch.finfo(p.dtype).eps for p in learner.model.parameters())
     worst = max(float((together[i] - alone[i]).norm() / alone[i].norm()) for i in alone)
-    if worst <= 32 * coarsest:
+    if worst <= 32 * coarsest_rounding(learner.model):
         return None
     return f"its hidden states differ by {worst:.2g} of their size"
 

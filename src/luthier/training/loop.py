@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from luthier.data.batches import Batch
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, precision
 from luthier.training.not_finite import not_finite, places_of
 from luthier.training.objectives import Averages, Objective
@@ -105,6 +106,7 @@ def train(
     validation: Callable[[], Sequence[Batch]] | None = None,
     evaluators: Sequence[Evaluator] = (),
     average: WeightAverage | None = None,
+    gradient_noise: GradientNoise | None = None,
     resume: bool = False,
     notes: Sequence[str] = (),
 ) -> LoopResult:
@@ -178,6 +180,8 @@ def train(
                 raise not_finite(
                     done + 1, loss, grad_norm, step_batches, watch, rate, model, config.compute_dtype
                 )
+            if gradient_noise:  # after the clipping, which would take it for gradient
+                gradient_noise.add(done, parameters)
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()
@@ -242,6 +246,8 @@ def forward_backward(
     if weight_sum == 0:
         return math.nan, math.nan  # a mean over nothing; the caller says so
     baseline = _baseline(learner, objective, step_batches, config)
+    if learner.experts:
+        learner.experts.forget()
     loss = 0.0
     for batch in step_batches:
         with learner.laid_out(
@@ -255,6 +261,8 @@ def forward_backward(
         loss += float(part.detach())
         if told is not None:
             told.add(sums.metrics)
+    if learner.experts and told is not None:
+        told.add(learner.experts.metrics())
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     return loss, float(grad_norm)
 
@@ -291,6 +299,8 @@ def mean_loss(
     loss_sum = weight_sum = 0.0
     try:
         baseline = _baseline(learner, objective, batches, config)
+        if learner.experts:
+            learner.experts.forget()
         for batch in batches:
             with learner.laid_out(batch), precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
@@ -299,6 +309,8 @@ def mean_loss(
             if told is not None:
                 told.add(sums.metrics)
             weight_sum += batch.weight_sum
+        if learner.experts and told is not None:
+            told.add(learner.experts.metrics())
     finally:
         learner.model.train()
     return loss_sum / weight_sum

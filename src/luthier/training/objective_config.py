@@ -73,7 +73,7 @@ _NUMBERS: Mapping[str, dict[str, Any]] = {
 }
 # Of whole weights, and of adapters, which begin at nothing.
 _LEARNING_RATES = {"dpo": (5e-7, 5e-6), "orpo": (8e-6, 8e-5), "simpo": (5e-7, 5e-6), "kto": (5e-7, 5e-6)}
-_WHOLE_WEIGHTS = ("full", "top_layers")
+_WHOLE_WEIGHTS = ("full", "top_layers", "freeze")
 
 
 def objective_defaults(objective: str, method: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from luthier.config import Config, Layer, build, merge_layers
 from luthier.errors import ConfigError
+from luthier.models.rope import RopeScaling
 from luthier.training.data_config import DataConfig as DataConfig
 from luthier.training.method_config import MethodConfig, Positive, PrefixMethod, Share, method_defaults
 from luthier.training.objective_config import (
@@ -49,6 +50,7 @@ class ModelConfig(Config):
     stream: bool = False
     template: str | None = None
     template_options: dict[str, Any] = Field(default_factory=dict)
+    rope_scaling: RopeScaling | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> "ModelConfig":
@@ -58,6 +60,8 @@ class ModelConfig(Config):
             raise ValueError("a new architecture needs a tokenizer folder (model.tokenizer)")
         if self.name is not None and self.tokenizer is not None:
             raise ValueError("a model that has a name brings its tokenizer: leave model.tokenizer out")
+        if self.new is not None and self.rope_scaling is not None:
+            raise ValueError("a new architecture has as many positions as you say (model.new.context_length)")
         return self
 
 
@@ -67,7 +71,7 @@ class OptimConfig(Config):
     cosine_restarts, `power` of polynomial, `decay_share` of wsd.
     """
 
-    name: Literal["adamw", "muon", "lion", "adafactor"]
+    name: Literal["adamw", "adamw_8bit", "paged_adamw", "muon", "lion", "adafactor"]
     learning_rate: Annotated[float, Field(gt=0)]
     lora_plus_ratio: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["cosine", "linear", "constant", "cosine_restarts", "polynomial", "wsd"]
@@ -104,6 +108,7 @@ class TrainConfig(Config):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
     trackers: list[str] = Field(default_factory=list)
+    gradient_noise: Annotated[float, Field(gt=0)] | None = None
     seed: int
 
 
@@ -319,7 +324,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> None:
     """Raises ConfigError for a value that the user set and that this recipe would never read."""
-    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "pissa")
+    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "qlora", "pissa")
     no_trunk = (recipe.train.trunk == "off", "train.trunk is off")
     no_betas = (optim.name == "adafactor", "adafactor has no such moment")
     without_effect = {
@@ -330,6 +335,10 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
         "optim.lora_plus_ratio": (
             recipe.method.name not in low_rank,
             f"{recipe.method.name} has no B matrices",
+        ),
+        "method.double_quantization": (
+            getattr(recipe.method, "quantization", "nf4") != "nf4",
+            "method.quantization is not nf4",
         ),
         "optim.final_share": (optim.schedule == "constant", "the schedule is constant"),
         "optim.num_cycles": (optim.schedule != "cosine_restarts", "the schedule is not cosine_restarts"),
@@ -365,6 +374,8 @@ def cannot_stream(recipe: Recipe) -> str | None:
         return "only the layers above those that are streamed can train: give lora, dora, rslora or pissa num_layers"
     if recipe.train.trunk == "off":
         return "what streamed layers give has to be kept: leave train.trunk=auto"
+    if recipe.model.rope_scaling is not None:
+        return "layers are streamed with the positions that they were made for: leave model.rope_scaling out"
     if recipe.evaluation.items is not None:
         return (
             "evaluation.items are answered by the whole model, which is never loaded: ask them after training"

@@ -21,10 +21,11 @@ from luthier.data.units import Units
 from luthier.errors import ConfigError
 from luthier.models.load import LoadedModel, load_model, load_weights
 from luthier.models.methods import count_parameters
+from luthier.models.quantized import Quantization
 from luthier.registry.runs import Run, create_run
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.job import Plan, model_to_train, run_job
-from luthier.training.method_config import PissaMethod
+from luthier.training.method_config import PissaMethod, QloraMethod, base_quantization
 from luthier.training.objectives import make_objective
 from luthier.training.recipe import Resolved
 from luthier.training.rows import training_conversations
@@ -99,8 +100,8 @@ class Bench:
 
     @cached_property
     def exact_dtype(self) -> torch.dtype:
-        """float64 where the model is small enough, else float32, which is also PiSSA's finest."""
-        if isinstance(self.plan.recipe.method, PissaMethod):
+        """float64 where the model is small enough, else float32, which is also PiSSA's and QLoRA's finest."""
+        if isinstance(self.plan.recipe.method, PissaMethod | QloraMethod):
             return torch.float32
         num_parameters = count_parameters(self.new_model(torch.float32))[1]
         return torch.float64 if num_parameters <= _FLOAT64_PARAMETERS else torch.float32
@@ -114,7 +115,18 @@ class Bench:
         """What the run starts from, as it lies on the disk. Raises Skip where the model is a new one."""
         if self.plan.source is None:
             raise Skip("the model is a new one: there is no base to compare it with")
-        return load_weights(self.plan.source.base, dtype).to(self.plan.device).eval()
+        model = load_weights(
+            self.plan.source.base,
+            dtype,
+            rope_scaling=self.plan.recipe.model.rope_scaling,
+            quantization=self._quantization,
+            device=self.plan.device,
+        )
+        return (model if self._quantization else model.to(self.plan.device)).eval()
+
+    @property
+    def _quantization(self) -> Quantization | None:
+        return base_quantization(self.plan.recipe.method)
 
     def short(
         self,
@@ -163,17 +175,21 @@ class Bench:
         except _Died:
             heard = _Heard(None, heard.losses)
             run_job(plan, run, tracker=heard, evaluators=keep_model, resume=True)
-        return Trained(run, models[-1], heard.losses, heard.first_step)
+        return Trained(run, models[-1], heard.losses, heard.first_step, self._quantization)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A short run that ended: its folder, the model in memory, the loss of each step, where it was taken up."""
+    """A short run that ended: its folder, the model in memory, the loss of each step, where it was taken up.
+
+    quantization: how it held its base, so that what is loaded can be compared with what was trained.
+    """
 
     run: Run
     model: Any
     losses: Mapping[int, float]
     first_step: int
+    quantization: Quantization | None = None
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights of the last checkpoint, in full precision."""
@@ -184,7 +200,8 @@ class Trained:
     def load(self, dtype: torch.dtype, device: torch.device) -> LoadedModel:
         """The model that the run saved, through the loader that everyone else uses."""
         name = str(dtype).removeprefix("torch.")
-        return load_model(str(self.run.model_folder), dtype=name, device=str(device))
+        folder = str(self.run.model_folder)
+        return load_model(folder, dtype=name, device=str(device), quantization=self.quantization)
 
 
 class _Died(Exception):
