@@ -21,9 +21,9 @@ from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
+from luthier.data.targets import with_soft_labels
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.embedded import EMBEDDED
-from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
 from luthier.models.load import (
@@ -37,6 +37,7 @@ from luthier.models.load import (
     stored_dtype,
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
+from luthier.models.reward import choose_pad, is_scorer, load_scorer, parts_of, train_head
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
@@ -47,6 +48,7 @@ from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
 from luthier.training.optim import build_optimizers, build_schedule
+from luthier.training.prepare import Preparing, prepare
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
@@ -55,9 +57,10 @@ from luthier.training.recipe import (
     Resolved,
     resolve,
 )
-from luthier.training.reference import with_references
 from luthier.training.report import write_report
-from luthier.training.rows import read_datasets
+from luthier.training.row_losses import FILE, RowLosses
+from luthier.training.rows import read_datasets, read_general_rows
+from luthier.training.teacher import check_teacher
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -78,6 +81,7 @@ class Plan:
     device: torch.device
     compute_dtype: torch.dtype
     dtype_reason: str
+    general_rows: TokenDataset | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -125,6 +129,8 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
     resolved = resolve(layers, implied=implied, where=where)
     recipe = resolved.recipe
+    if objective.teacher is not None:
+        check_teacher(objective.teacher, tokenizer)
 
     device = find_device(recipe.train.device)
     if recipe.train.dtype == "auto":
@@ -148,6 +154,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         device,
         compute_dtype,
         reason,
+        read_general_rows(recipe, renderer, tokenizer),
     )
 
 
@@ -158,8 +165,10 @@ def run_job(
     tracker: Tracker,
     evaluators: Callable[[Any], Sequence[Evaluator]] | None = None,
     resume: bool = False,
+    preparing: Preparing = lambda what, done, total: None,
 ) -> JobResult:
-    """Train the plan into the run folder. `evaluators` makes them from the model that will train.
+    """Train the plan into the run folder. `evaluators` makes them from the model that will train; `preparing` hears of
+    what is computed before the first step.
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
@@ -171,12 +180,23 @@ def run_job(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
+        learner = Learner(model, parts_of(model), plan.device, _noise(model, recipe))
         cut, notes = choose_cut(learner, recipe.train.packing)
         objective = make_objective(recipe.objective)
-        if objective.needs_reference:
-            plan, said = _with_references(plan, learner, cut, run.folder)
-            notes.append(said)
+        prepared = prepare(
+            recipe,
+            objective,
+            learner,
+            _datasets(plan),
+            plan.general_rows,
+            cut,
+            plan.compute_dtype,
+            run.folder,
+            preparing,
+        )
+        known = prepared.datasets
+        plan = replace(plan, train_rows=known["train"], validation_rows=known.get("validation"))
+        cut = with_soft_labels(cut)
         optimizers = build_optimizers(model.named_parameters(), recipe.optim)
         store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
         result = train(
@@ -191,8 +211,10 @@ def run_job(
             validation=_validation(plan, cut),
             evaluators=evaluators(model) if evaluators else (),
             average=_average(model, recipe),
+            penalty=prepared.penalty,
+            row_losses=RowLosses(run.folder / FILE) if recipe.train.per_row_losses else None,
             resume=resume,
-            notes=notes,
+            notes=[*notes, *prepared.notes],
         )
         end = _end(result)
         if result.outcome != "interrupted":
@@ -266,6 +288,11 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
         assert source is not None
         limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
     virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
+    if limit and recipe.objective.name == "reward" and recipe.data.max_length + 1 > limit:
+        raise ConfigError(
+            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions, and reward "
+            "needs one behind the answer"
+        )
     if limit and recipe.data.max_length + virtual > limit:
         if virtual:
             raise ConfigError(
@@ -290,22 +317,21 @@ def model_to_train(plan: Plan) -> Any:
             raise ConfigError(
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
-        model = load_weights(plan.source.base, plan.compute_dtype)
+        scores = make_objective(recipe.objective).scores
+        model = (load_scorer if scores else load_weights)(plan.source.base, plan.compute_dtype)
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
+    if is_scorer(model):
+        choose_pad(model, plan.tokenizer)
+        train_head(model, master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(plan.device)
 
 
-def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tuple[Plan, str]:
-    """The plan's rows with their log-probabilities under the model as it is now, and where these came from."""
-    datasets = {"train": plan.train_rows}
-    if plan.validation_rows is not None:
-        datasets["validation"] = plan.validation_rows
-    budget = plan.recipe.train.tokens_per_microbatch
-    known, said = with_references(learner, datasets, cut, budget, plan.compute_dtype, folder)
-    return replace(plan, train_rows=known["train"], validation_rows=known.get("validation")), said
+def _datasets(plan: Plan) -> dict[str, TokenDataset]:
+    held_out = {} if plan.validation_rows is None else {"validation": plan.validation_rows}
+    return {"train": plan.train_rows, **held_out}
 
 
 def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:

@@ -20,8 +20,11 @@ from luthier.training.method_config import MethodConfig, Positive, PrefixMethod,
 from luthier.training.objective_config import (
     PREFERENCE_OBJECTIVES,
     DpoObjective,
+    EwcConfig,
     ObjectiveConfig,
+    RewardObjective,
     objective_defaults,
+    refuse_with_reward,
 )
 
 
@@ -144,6 +147,8 @@ class TrainConfig(Config):
     gradient_checkpointing: bool
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
+    ewc: EwcConfig | None = None
+    per_row_losses: bool
     seed: int
 
 
@@ -196,6 +201,17 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _a_reward_model_scores(self) -> "Recipe":
+        if isinstance(self.objective, RewardObjective):
+            refuse_with_reward(
+                self.model.new is not None,
+                self.method.name,
+                self.evaluation.items is not None,
+                self.train.ewc is not None,
+            )
+        return self
+
+    @model_validator(mode="after")
     def _prefix_needs_its_past(self) -> "Recipe":
         if isinstance(self.method, PrefixMethod) and self.train.gradient_checkpointing:
             raise ValueError(
@@ -241,6 +257,7 @@ DEFAULTS: dict[str, Any] = {
         "dtype": "auto",
         "device": "auto",
         "gradient_checkpointing": False,
+        "per_row_losses": True,
         "seed": 0,
     },
     "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},

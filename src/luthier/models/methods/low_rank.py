@@ -45,7 +45,7 @@ def adapt_linear(
 
     check_targets(model, method.targets)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_of(model),
         fan_in_fan_out=is_transposed(model),
         r=method.rank,
         lora_alpha=method.alpha,
@@ -56,6 +56,11 @@ def adapt_linear(
         use_rslora=method.name == "rslora",
     )
     return attach(model, config, base_name, master_dtype)
+
+
+def task_of(model: Any) -> str:
+    """PEFT's word for what a model is for. The head of a model that scores trains and is saved with its adapter."""
+    return "SEQ_CLS" if type(model).__name__.endswith("ForSequenceClassification") else "CAUSAL_LM"
 
 
 def is_transposed(model: Any) -> bool:
