@@ -22,6 +22,7 @@ from luthier.cli import (
     methods,
     models,
     runs,
+    score,
     selftest,
     train,
 )
@@ -58,6 +59,7 @@ app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
+app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.command("runs")(runs.runs)

@@ -1,5 +1,7 @@
 """`luthier train`: a recipe, or only a data file and a model, to a run."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +14,16 @@ if TYPE_CHECKING:
     from luthier.data.dataset import TokenDataset
     from luthier.registry.runs import Run
     from luthier.training.job import JobResult, Plan
+    from luthier.training.prepare import Preparing
 
 
-_UNIT_WORDS = {"kto": "labelled answers", "dpo": "pairs", "orpo": "pairs", "simpo": "pairs"}
+_UNIT_WORDS = {
+    "kto": "labelled answers",
+    "dpo": "pairs",
+    "orpo": "pairs",
+    "simpo": "pairs",
+    "reward": "pairs",
+}
 
 
 def train(
@@ -32,7 +41,9 @@ def train(
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="lora, full, ...: see `luthier methods`.")] = None,
-    objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="sft, cpt, distill, dpo, orpo, simpo, kto or reward.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
@@ -198,7 +209,15 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     screen = console(stderr=True)
     tracker = Trackers([MetricsFile(run), Progress(screen)])
     try:
-        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+        with _preparing() as preparing:
+            result = run_job(
+                plan,
+                run,
+                tracker=tracker,
+                evaluators=task_evaluators(plan),
+                resume=resume,
+                preparing=preparing,
+            )
     except BaseException:
         if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
             screen.print(f"to continue: luthier train --resume {run.folder}")
@@ -212,6 +231,34 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"
-        f"model:  {result.model_folder}\nreport: {result.report}\nnext:   luthier chat {run.folder}"
+        f"model:  {result.model_folder}\nreport: {result.report}\n"
+        + (
+            f"next:   luthier score {run.folder} preferences.jsonl"
+            if plan.recipe.objective.name == "reward"
+            else f"next:   luthier chat {run.folder}"
+        )
     )
     return result
+
+
+@contextlib.contextmanager
+def _preparing() -> "Iterator[Preparing]":
+    """A bar on stderr for what is computed before the first step. Each is gone before the bar of the steps begins."""
+    from rich.progress import Progress
+
+    shown: list[Progress] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(console=console(stderr=True), transient=True))
+            shown[0].add_task(what)
+            shown[0].start()
+        shown[0].update(shown[0].task_ids[0], description=what, completed=done, total=total)
+        if done >= total:
+            shown.pop().stop()
+
+    try:
+        yield tell
+    finally:
+        for bar in shown:
+            bar.stop()
