@@ -171,7 +171,11 @@ def test_a_run_reads_its_teacher_once(tmp_path: Path) -> None:
         plan = plan_job(layers(tmp_path, alpha=0.0, top_k=top_k))
         run = create_run(tmp_path / f"run-{number}", recipe_yaml="{}", data_manifest=plan.data_manifest)
         heard: list[tuple[str, int, int]] = []
-        run_job(plan, run, tracker=MetricsFile(run), preparing=lambda *one: heard.append(one))
+
+        def hear(what: str, done: int, total: int, into: list[tuple[str, int, int]] = heard) -> None:
+            into.append((what, done, total))
+
+        run_job(plan, run, tracker=MetricsFile(run), preparing=hear)
         # The student begins as its own teacher: nothing is to be learnt at the first step.
         steps = [event for event in run.read_metrics() if event["event"] == "step"]
         assert steps[0]["loss"] == pytest.approx(0, abs=1e-5)
@@ -189,5 +193,5 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     tokenizer["model"]["vocab"] = renamed
     tokenizer["model"]["merges"] = []
     (tmp_path / "teacher" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    with pytest.raises(ConfigError, match="another vocabulary.*'a' is"):
+    with pytest.raises(ConfigError, match=r"another vocabulary.*'a' is"):
         plan_job(asked)

@@ -183,7 +183,7 @@ def test_the_verb_scores_and_language_models_are_refused(tmp_path: Path) -> None
     assert records[0].keys() == {"place", "chosen", "rejected", "agrees"}
     with pytest.raises(ModelError, match="a language model, not a reward model"):
         load_reward_model(str(tmp_path / "base"))
-    with pytest.raises(ModelError, match="writes none.*luthier score"):
+    with pytest.raises(ModelError, match=r"writes none.*luthier score"):
         load_model(str(run.model_folder))
 
 

@@ -27,8 +27,8 @@ def no_preference(metrics: Series) -> Found:
         f"({_first(accuracy):.0%} at the start), as by chance: no preference was learnt"
     )
     return why, (
-        "a higher optim.learning_rate (preferences begin very carefully: 5e-6 for adapters), more train.epochs, and a look "
-        "at the pairs: are chosen and rejected told apart by anything, and always in the same way?"
+        "a higher optim.learning_rate (preferences begin very carefully: 5e-6 for adapters), more train.epochs, and a "
+        "look at the pairs: are chosen and rejected told apart by anything, and always in the same way?"
     )
 
 
@@ -42,8 +42,8 @@ def runaway_margin(metrics: Series) -> Found:
         return None
     why = f"the reward margin grew from {_first(margin):.3g} to {last:.3g} and still grows ({middle:.3g} half-way)"
     return f"{why}: the pairs are decided, and what is learnt now is to be sure of them", (
-        "fewer train.epochs or a lower optim.learning_rate; a larger objective.beta (dpo), or loss=ipo, which asks for a "
-        "margin of its own and no more; for a reward model objective.center_coefficient=0.01"
+        "fewer train.epochs or a lower optim.learning_rate; a larger objective.beta (dpo), or loss=ipo, which asks for "
+        "a margin of its own and no more; for a reward model objective.center_coefficient=0.01"
     )
 
 
@@ -57,11 +57,13 @@ def displaced_likelihood(metrics: Series) -> Found:
         return None
     why = (
         f"the log-probability per token of the chosen answers fell from {_first(chosen):.3g} to {_last(chosen):.3g} "
-        f"(of the rejected ones by {other:.3g}): the margin grows while the model unlearns both, and says something third"
+        f"(of the rejected ones by {other:.3g}): the margin grows while the model unlearns the answers, and it says "
+        "something third"
     )
     return why, (
         "a first fine-tune on the chosen answers (objective sft), then again; a larger objective.beta, a lower "
-        "optim.learning_rate, or orpo, which learns the chosen answer too; leave out pairs whose answers are nearly alike"
+        "optim.learning_rate, or orpo, which learns the chosen answer too; leave out pairs whose answers are nearly "
+        "alike"
     )
 
 

@@ -89,8 +89,8 @@ class KtoObjective(Config):
 
 
 class EwcConfig(Config):
-    """Elastic weight consolidation: a file of general `rows`, how strongly weights are held, and on how many of them it is
-    measured how much each matters.
+    """Elastic weight consolidation: a file of general `rows`, how strongly weights are held (`weight`), and on how many
+    of the rows it is measured how much each weight matters.
     """
 
     rows: str

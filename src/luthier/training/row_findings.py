@@ -3,7 +3,8 @@
 A row is learnt when its loss is at most half of what it was when it was first seen, or below 0.1 nats. Forgetting as in
 Toneva et al. 2019, arXiv:1812.05159, with a loss in place of right and wrong:
 
-    never learnt   at no later time below 90% of its first loss, and at the end above the median of the rows' last losses
+    never learnt   the most that it gained, as a share of its first loss, is less than half of what the median row
+                   gained, and it ends above the median of the rows' last losses
     forgotten      learnt at some time, and at the end more than half of that gain is lost again
 
 Knows nothing of models and of how the losses were measured.
@@ -16,7 +17,7 @@ from statistics import median
 from luthier.training.row_losses import RowHistory
 
 _LEARNT = 0.5
-_NOT_LEARNT = 0.9
+_LEAST_GAIN = 0.05  # of the median row: below it nothing was learnt by any, and no row stands out
 _NEAR_ZERO = 0.1  # nats per token: the right token has 90%
 _SHOWN = 5
 
@@ -68,7 +69,8 @@ def find_rows(histories: Sequence[RowHistory]) -> RowFindings:
     if not seen:
         return RowFindings(len(histories), 0)
     middle = median(one.last for one in seen)
-    never = [one for one in seen if _never(one, middle)]
+    gain = median(_gain(one) for one in seen)
+    never = [one for one in seen if gain > _LEAST_GAIN and _gain(one) < gain / 2 and one.last > middle]
     forgotten = [one for one in seen if _forgotten(one)]
     return RowFindings(
         len(histories),
@@ -78,8 +80,8 @@ def find_rows(histories: Sequence[RowHistory]) -> RowFindings:
     )
 
 
-def _never(one: RowHistory, middle: float) -> bool:
-    return one.lowest > max(_NEAR_ZERO, _NOT_LEARNT * one.first) and one.last > middle
+def _gain(one: RowHistory) -> float:
+    return 1 - one.lowest / one.first if one.first > _NEAR_ZERO else 1.0
 
 
 def _forgotten(one: RowHistory) -> bool:

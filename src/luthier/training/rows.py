@@ -72,9 +72,9 @@ def _refuse_smoothed_answers(recipe: Recipe, dataset: TokenDataset) -> None:
     if smoothed and len(supervised_tokens(dataset)) < predicted:
         raise ConfigError(
             f"objective.label_smoothing: {predicted - dataset.num_supervised:,} of {predicted:,} tokens are context "
-            "and carry no loss. Smoothing would fall on the answers alone, and there also on the token that ends them: the "
-            "model would be taught to doubt where to stop and how to write a name or a number, with no other text to "
-            "make up for it. Set it to 0, or learn every token (objective cpt)"
+            "and carry no loss. Smoothing would fall on the answers alone, and there also on the token that ends them: "
+            "the model would be taught to doubt where to stop and how to write a name or a number, with no other text "
+            "to make up for it. Set it to 0, or learn every token (objective cpt)"
         )
 
 

@@ -1,9 +1,9 @@
 """The soft labels of a teacher: computed once over the rows of a run, and kept in the run folder.
 
 A teacher is any model that Luthier loads, an adapter too, with the student's vocabulary. Its logits are made in chunks,
-and of each only the likeliest tokens stay. The folder says what it was computed from: the rows, the teacher's files, the
-temperature, the number of tokens kept, the dtype; where any differs, it is computed anew. Knows nothing of losses and
-steps.
+and of each only the likeliest tokens stay. The folder says what it was computed from: the rows, the teacher's files,
+the temperature, the number of tokens kept, the dtype; where any differs, it is computed anew. Knows nothing of losses
+and steps.
 """
 
 import json
@@ -51,8 +51,8 @@ def check_teacher(config: DistillObjective, tokenizer: Any) -> None:
     )
     raise ConfigError(
         f"objective.teacher: {config.teacher} has another vocabulary ({len(theirs):,} tokens) than the model that "
-        f"learns ({len(own):,}){example}. Distillation compares the two models token by token: take a teacher of the same "
-        "family, or let it write answers and learn those (objective sft)"
+        f"learns ({len(own):,}){example}. Distillation compares the two models token by token: take a teacher of the "
+        "same family, or let it write answers and learn those (objective sft)"
     )
 
 
