@@ -77,9 +77,9 @@ def comparison_dataset(
     """Pairs, one row for each answer, in which one place counts: what follows the answer's last token.
 
     A row gets one token more, its last one again: what a model says of it is read where it would be predicted, at the
-    answer's true last token. Raises DataError or TemplateError with the place.
+    answer's true last token. It counts towards `max_length`. Raises DataError or TemplateError with the place.
     """
-    builder = _UnitBuilder(max_length + 1, too_long)
+    builder = _UnitBuilder(max_length, too_long)
     for place, example in examples:
         rows = []
         for role, answer in ((BETTER, example.chosen), (WORSE, example.rejected)):

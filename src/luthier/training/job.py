@@ -288,11 +288,6 @@ def _check_length(recipe: Recipe, source: Source | None) -> None:
         assert source is not None
         limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
     virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
-    if limit and recipe.objective.name == "reward" and recipe.data.max_length + 1 > limit:
-        raise ConfigError(
-            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions, and reward "
-            "needs one behind the answer"
-        )
     if limit and recipe.data.max_length + virtual > limit:
         if virtual:
             raise ConfigError(
