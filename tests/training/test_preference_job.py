@@ -168,3 +168,15 @@ def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert told["optim.clip_norm"] == ("0.5", "default for dpo with lora")
     assert told["objective.beta"] == ("0.1", "default for dpo with lora")
     assert told["objective.name"] == ('"dpo"', "option") and "objective.gamma" not in told
+
+
+def test_smoothed_answers_are_refused_with_the_reason(tmp_path: Path) -> None:
+    asked = layers(tmp_path, {"name": "sft", "label_smoothing": 0.1})
+    data = write(tmp_path / "chat.jsonl", [{"prompt": "Is it?", "completion": "It is."}])
+    with pytest.raises(ConfigError, match=r"tokens are context and carry no loss.*doubt where to stop"):
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})])
+    data = write(tmp_path / "text.jsonl", [{"text": "It is what it is."}])
+    asked = layers(tmp_path, {"name": "cpt", "label_smoothing": 0.1})
+    assert (
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})]).train_rows.num_rows == 1
+    )

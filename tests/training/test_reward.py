@@ -163,7 +163,7 @@ def test_a_run_learns_to_score_and_others_load_it(method: str, tmp_path: Path) -
         theirs.config.pad_token_id = tokenizer.pad_token_id
     turns = [{"role": "user", "content": "Is it 0 today?"}, {"role": "assistant", "content": "Yes, it is."}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
-    ids = tokenizer(text.rstrip("\n"), return_tensors="pt", add_special_tokens=False)["input_ids"]
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
     padded = torch.nn.functional.pad(ids, (0, 3), value=tokenizer.pad_token_id)
     with torch.no_grad():
         got = theirs.eval()(input_ids=padded, attention_mask=torch.ones_like(padded)).logits[0, 0].item()

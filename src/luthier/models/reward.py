@@ -131,8 +131,8 @@ def choose_pad(model: Any, tokenizer: Any) -> None:
     """
     ends = set(Renderer(tokenizer).stop_ids)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
-        special = [i for i in tokenizer.all_special_ids if i not in ends]
-        chosen = special[0] if special else next(i for i in range(len(tokenizer)) if i not in ends)
+        control = sorted(i for i in tokenizer.get_added_vocab().values() if i not in ends)
+        chosen = control[0] if control else next(i for i in range(len(tokenizer)) if i not in ends)
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(chosen)
     model.config.pad_token_id = tokenizer.pad_token_id
 
