@@ -9,6 +9,7 @@ LuthierError
 │   └── Interrupted   the user stopped the run; a checkpoint was written
 ├── CheckpointError   a checkpoint cannot be written, or is torn
 ├── RunError          a run folder is missing, taken or incomplete
+├── RegistryError     the store of specialists refuses, or what it holds is damaged
 ├── EvaluationError   a task, an item or a grader is wrong
 └── ExportError       a model cannot leave in the form that was asked for
     └── NotTheSame    the exported form gives other answers than the tested one
@@ -61,6 +62,10 @@ class CheckpointError(LuthierError):
 
 class RunError(LuthierError):
     """A run folder is missing, taken or incomplete."""
+
+
+class RegistryError(LuthierError):
+    """The store of specialists refuses, or what it holds is damaged."""
 
 
 class EvaluationError(LuthierError):
