@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.training.toys import model_folder
 
 from luthier.errors import DataError
 from luthier.pipeline.make import Outcome, SpecialistJob, make_specialist
 from luthier.training.tracking import Trackers
-from tests.training.toys import model_folder
 
 ANSWERS = {"How wide is it?": "It is 68 metres wide.", "How high is it?": "It is 3 metres high."}
 

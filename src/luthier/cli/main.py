@@ -23,6 +23,7 @@ from luthier.cli import (
     models,
     runs,
     selftest,
+    specialists,
     train,
 )
 from luthier.errors import LuthierError
@@ -61,6 +62,7 @@ app.command("compare")(evaluate.compare)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.command("runs")(runs.runs)
+app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)

@@ -46,8 +46,8 @@ def bundle_run(
     """
     if run.status() is not RunStatus.FINISHED:
         raise RunError(
-            f"{run.folder}: its status is {run.status().value}; only a finished run has a model to keep. Continue it with "
-            f"luthier train --resume {run.folder}"
+            f"{run.folder}: its status is {run.status().value}; only a finished run has a model to keep. Continue it "
+            f"with luthier train --resume {run.folder}"
         )
     asked = _asked(run)
     prompt = system_prompt if system_prompt is not None else _shared_system_prompt(asked)
@@ -56,7 +56,9 @@ def bundle_run(
     data = json.loads(run.data_path.read_text(encoding="utf-8"))
     details = {
         "form": "adapter" if source.adapter is not None else "weights",
-        "base": {"name": source.base, "hash": model_hash(source.base)} if source.adapter is not None else None,
+        "base": {"name": source.base, "hash": model_hash(source.base)}
+        if source.adapter is not None
+        else None,
         "template": hash_text(str(tokenizer.chat_template)),
         "stop_ids": list(Renderer(tokenizer).stop_ids),
         "system_prompt": prompt,
@@ -101,7 +103,8 @@ def _asked(run: Run) -> list[Conversation]:
 def _shared_system_prompt(asked: Iterable[Conversation]) -> str | None:
     """The system prompt of every conversation, where all have the same one."""
     prompts = {
-        one.messages[0].content if one.messages and one.messages[0].role == "system" else None for one in asked
+        one.messages[0].content if one.messages and one.messages[0].role == "system" else None
+        for one in asked
     }
     return prompts.pop() if len(prompts) == 1 else None
 

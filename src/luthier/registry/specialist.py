@@ -18,6 +18,7 @@ MANIFEST_FORMAT = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 LATEST = "latest"
 _REF = re.compile(rf"(?P<name>{NAME.pattern})(@(?P<what>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}))?")
+_SAID = frozenset(["name", "created", "message"])
 SHORT_ID_DIGITS = 12
 
 
@@ -88,5 +89,5 @@ def check_name(what: str, name: str) -> None:
 
 
 def manifest_id(manifest: Mapping[str, Any]) -> str:
-    """The id of a bundle: the hash of what it is. Its name, its number and when it was made do not count."""
-    return hash_json({key: value for key, value in manifest.items() if key not in ("name", "created")})
+    """The id of a bundle: the hash of what it is. Its name, when it was made and what was said do not count."""
+    return hash_json({key: value for key, value in manifest.items() if key not in _SAID})
