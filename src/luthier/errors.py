@@ -11,6 +11,7 @@ LuthierError
 ├── RunError          a run folder is missing, taken or incomplete
 ├── RegistryError     the store of specialists refuses, or what it holds is damaged
 ├── EvaluationError   a task, an item or a grader is wrong
+├── SandboxError      untrusted code cannot be run behind a wall here
 └── ExportError       a model cannot leave in the form that was asked for
     └── NotTheSame    the exported form gives other answers than the tested one
 
@@ -70,6 +71,10 @@ class RegistryError(LuthierError):
 
 class EvaluationError(LuthierError):
     """A task, an item or a grader is wrong."""
+
+
+class SandboxError(LuthierError):
+    """Untrusted code cannot be run behind a wall on this machine, or the wall itself failed."""
 
 
 class ExportError(LuthierError):

@@ -22,6 +22,7 @@ from luthier.cli import (
     methods,
     models,
     runs,
+    sandbox,
     selftest,
     specialists,
     train,
@@ -61,6 +62,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(sandbox.app, name="sandbox")
 app.command("runs")(runs.runs)
 app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
