@@ -11,8 +11,18 @@ from luthier.errors import RegistryError, RunError
 from luthier.models.load import load_model
 from luthier.registry.runs import create_run
 from luthier.registry.specialists import SpecialistStore
+from tests.toy import byte_tokenizer, tiny_model
 
 PROMPT = "Answer in metres.\n"
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(folder)
+    tiny_model(vocab_size=len(tokenizer)).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture

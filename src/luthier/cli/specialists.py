@@ -31,6 +31,11 @@ def _store() -> "SpecialistStore":
     return default_store()
 
 
+def _say(text: str) -> None:
+    """A line as it is: no markup, cut by nobody."""
+    console().print(text, markup=False, soft_wrap=True)
+
+
 @app.callback()
 def specialists(context: typer.Context, json: Json = False) -> None:
     """List specialists: versions, sizes, verdicts, and which are in production."""
@@ -42,7 +47,7 @@ def specialists(context: typer.Context, json: Json = False) -> None:
         print_json(rows)
         return
     if not rows:
-        console().print("no specialists yet; keep a finished run: luthier specialists commit RUN --name NAME")
+        _say("no specialists yet; keep a finished run: luthier specialists commit RUN --name NAME")
         return
     _table(rows)
 
@@ -103,9 +108,9 @@ def commit(
     if json:
         print_json({**_summary(store, found), "new": new})
     elif new:
-        console().print(f"kept as {found.ref} ({found.short_id}), {len(found.files)} files")
+        _say(f"kept as {found.ref} ({found.short_id}), {len(found.files)} files")
     else:
-        console().print(f"{found.ref} is this very bundle already; nothing was changed")
+        _say(f"{found.ref} is this very bundle already; nothing was changed")
 
 
 @app.command()
@@ -117,22 +122,21 @@ def show(ref: Ref, json: Json = False) -> None:
     if json:
         print_json({**_summary(store, one), "manifest": dict(one.manifest), "records": records})
         return
-    screen = console()
     summary = _summary(store, one)
-    screen.print(f"[bold]{one.ref}[/bold]  {one.id}")
+    _say(f"{one.ref}  {one.id}")
     for key in ("form", "base", "verdict", "created", "message"):
-        screen.print(f"  {key:<12} {summary[key] or 'none'}", markup=False)
-    screen.print(f"  {'is':<12} {', '.join(summary['aliases']) or 'nothing'}")
-    screen.print(f"  {'licence':<12} {one.manifest.get('licence') or 'not said'}", markup=False)
-    screen.print(f"  {'run':<12} {one.manifest.get('run')}", markup=False)
-    screen.print(f"  {'prompt':<12} {one.system_prompt!r}", markup=False, soft_wrap=True)
+        _say(f"  {key:<12} {summary[key] or 'none'}")
+    _say(f"  {'is':<12} {', '.join(summary['aliases']) or 'nothing'}")
+    _say(f"  {'licence':<12} {one.manifest.get('licence') or 'not said'}")
+    _say(f"  {'run':<12} {one.manifest.get('run')}")
+    _say(f"  {'prompt':<12} {one.system_prompt!r}")
     for path, artifact in one.files.items():
-        screen.print(f"  {artifact.num_bytes:>12,}  {path}", markup=False)
+        _say(f"  {artifact.num_bytes:>12,}  {path}")
     for record in records:
         word = record["body"].get("word", "")
-        screen.print(f"  {record['created'][:19]}  {record['kind']} {word}", markup=False)
+        _say(f"  {record['created'][:19]}  {record['kind']} {word}")
     for event in store.history(one.name):
-        screen.print(f"  {event.time[:19]}  {_told(event)}", markup=False)
+        _say(f"  {event.time[:19]}  {_told(event)}")
 
 
 def _told(event: "Event") -> str:
@@ -152,19 +156,19 @@ def promote(
     reason: Reason = None,
 ) -> None:
     """Let a word mean this version from now on. Only with a verdict `ship`, or --force and a reason that is kept."""
-    console().print(_told(_store().promote(ref, alias, reason=reason, force=force)))
+    _say(_told(_store().promote(ref, alias, reason=reason, force=force)))
 
 
 @app.command()
 def rollback(name: str, alias: Alias = "production", reason: Reason = None) -> None:
     """Let a word mean again what it meant before its last promotion."""
-    console().print(_told(_store().rollback(name, alias, reason=reason)))
+    _say(_told(_store().rollback(name, alias, reason=reason)))
 
 
 @app.command()
 def unset(name: str, alias: Alias = "production") -> None:
     """Let a word mean nothing any more."""
-    console().print(_told(_store().unset(name, alias)))
+    _say(_told(_store().unset(name, alias)))
 
 
 @app.command()
@@ -183,7 +187,7 @@ def diff(first: Ref, second: Ref, json: Json = False) -> None:
     if json:
         print_json([asdict(change) for change in changes])
     elif not changes:
-        console().print(f"{one.ref} and {other.ref} are the same")
+        _say(f"{one.ref} and {other.ref} are the same")
     else:
         table = Table(box=None, pad_edge=False)
         for column in ("", "what", one.ref, other.ref):
@@ -192,7 +196,7 @@ def diff(first: Ref, second: Ref, json: Json = False) -> None:
             table.add_row(change.part, change.what, change.before or "", change.after or "")
         console().print(table)
         for line in prompt_diff(one.system_prompt, other.system_prompt, (one.ref, other.ref)):
-            console().print(line, markup=False)
+            _say(line)
     raise typer.Exit(1 if changes else 0)
 
 
@@ -208,7 +212,7 @@ def lineage(ref: Ref, json: Json = False) -> None:
         return
     for before, after in graph.edges:
         (kind, text), (other_kind, other) = graph.nodes[before], graph.nodes[after]
-        console().print(f"{kind} {text}  ->  {other_kind} {other}", markup=False, soft_wrap=True)
+        _say(f"{kind} {text}  ->  {other_kind} {other}")
 
 
 @app.command()
@@ -230,15 +234,14 @@ def verify(
     if json:
         print_json({**asdict(report), "word": report.word, "removed": removed})
     else:
-        screen = console()
         size = f"{report.num_bytes / 1e6:.1f} MB"
-        screen.print(f"{report.word}: {report.num_versions} versions, {report.num_files} files, {size}")
+        _say(f"{report.word}: {report.num_versions} versions, {report.num_files} files, {size}")
         for problem in report.problems:
-            screen.print(f"  {problem}", markup=False)
+            _say(f"  {problem}")
         if report.unneeded and not removed:
-            screen.print(f"{len(report.unneeded)} files that no version needs (--collect removes them)")
+            _say(f"{len(report.unneeded)} files that no version needs (--collect removes them)")
         if removed:
-            screen.print(f"removed {removed} files that no version needed")
+            _say(f"removed {removed} files that no version needed")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -257,7 +260,7 @@ def export_to(
     store = _store()
     one = store.find(ref)
     export_archive(store, one, out)
-    console().print(f"{one.ref} written to {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    _say(f"{one.ref} written to {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command("import")
@@ -269,11 +272,11 @@ def import_from(
     from luthier.registry.specialist_archive import import_archive
 
     found, new = import_archive(_store(), archive, name)
-    console().print(f"kept as {found.ref}" if new else f"{found.ref} is this very bundle already")
+    _say(f"kept as {found.ref}" if new else f"{found.ref} is this very bundle already")
 
 
 @app.command()
 def remove(ref: Ref) -> None:
     """Forget a version. Refused while a word such as production means it."""
     found = _store().remove(ref)
-    console().print(f"removed {found.ref}; luthier specialists verify --collect frees its bytes")
+    _say(f"removed {found.ref}; luthier specialists verify --collect frees its bytes")
