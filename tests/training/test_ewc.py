@@ -124,5 +124,5 @@ def test_what_is_held_moves_less() -> None:
                 learner, OBJECTIVES["sft"], batches, list(model.parameters()), EXACT, None, penalty
             )
             optimizer.step()
-        distances.append(sum(float((f * (p - s) ** 2).sum()) for p, f, s in held))
+        distances.append(sum((f * (p - s) ** 2).sum().item() for p, f, s in held))
     assert distances[1] < distances[0]

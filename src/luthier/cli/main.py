@@ -22,8 +22,10 @@ from luthier.cli import (
     methods,
     models,
     runs,
+    sandbox,
     score,
     selftest,
+    specialists,
     train,
 )
 from luthier.errors import LuthierError
@@ -62,7 +64,9 @@ app.command("compare")(evaluate.compare)
 app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(sandbox.app, name="sandbox")
 app.command("runs")(runs.runs)
+app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)

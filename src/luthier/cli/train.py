@@ -200,7 +200,7 @@ def _resume(folder: Path) -> None:
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     from luthier.cli.diagnose import print_diagnosis
     from luthier.errors import Interrupted
-    from luthier.pipeline import task_evaluators
+    from luthier.pipeline.evaluators import task_evaluators
     from luthier.training.diagnose import diagnose_run
     from luthier.training.job import run_job
     from luthier.training.progress import Progress

@@ -50,7 +50,7 @@ def read_datasets(
     if recipe.data.validation is not None:
         held_out = _read([recipe.data.validation], "valid", recipe.data)
     elif recipe.data.validation_share > 0:
-        kept, held = hold_out(train.rows, recipe.data.validation_share)
+        kept, held = hold_out(train.rows, recipe.data.validation_share, train.format)
         train, held_out = _Rows(kept, train.formats), _Rows(held, train.formats)
     dataset = _tokens(train, recipe, objective, renderer, tokenizer)
     if dataset.num_supervised == 0:
