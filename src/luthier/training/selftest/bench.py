@@ -227,6 +227,10 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         raise ConfigError(
             f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)"
         )
+    if plan.recipe.objective.name == "reward":
+        raise ConfigError(
+            "the selftest reads what a model writes, and a reward model writes nothing: test these rows with objective=dpo"
+        )
     lengths, total = plan.train_rows.lengths(), 0
     chosen: list[int] = []
     for step in range(plan.batches.steps_per_epoch):
