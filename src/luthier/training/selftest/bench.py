@@ -229,7 +229,8 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         )
     if plan.recipe.objective.name == "reward":
         raise ConfigError(
-            "the selftest reads what a model writes, and a reward model writes nothing: test these rows with objective=dpo"
+            "the selftest reads what a model writes, and a reward model writes nothing: test these rows with "
+            "objective=dpo"
         )
     lengths, total = plan.train_rows.lengths(), 0
     chosen: list[int] = []
