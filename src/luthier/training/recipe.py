@@ -203,12 +203,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _a_reward_model_scores(self) -> "Recipe":
         if isinstance(self.objective, RewardObjective):
-            refuse_with_reward(
-                self.model.new is not None,
-                self.method.name,
-                self.evaluation.items is not None,
-                self.train.ewc is not None,
-            )
+            new, items, ewc = self.model.new, self.evaluation.items, self.train.ewc
+            refuse_with_reward(new is not None, self.method.name, items is not None, ewc is not None)
         return self
 
     @model_validator(mode="after")
