@@ -1,4 +1,4 @@
-"""Curves of preferences get their names: constructed ones, and a real run that is driven too far."""
+"""Curves of preferences get their names: constructed ones, and a real run without a preference to learn."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from luthier.config import Layer
+from luthier.registry.runs import create_run
 from luthier.training.diagnose import Curve, diagnose, diagnose_run
 from luthier.training.diagnose_preferences import displaced_likelihood, no_preference, runaway_margin
-from tests.training.test_preference_job import run
+from luthier.training.job import plan_job, run_job
+from luthier.training.tracking import MetricsFile
+from tests.training.test_preference_job import write
+from tests.training.toys import model_folder
 
 
 def rising(start: float, end: float, count: int = 50) -> list[float]:
@@ -59,9 +64,25 @@ def test_good_ones_are_not_named() -> None:
     assert no_preference({"reward_accuracy": [0.7] * 50}) is None
 
 
-def test_a_real_run_that_is_driven_too_far(tmp_path: Path) -> None:
-    train = {"epochs": 15}
-    _, made = run(tmp_path, {"name": "dpo", "beta": 1.0}, train=train, optim={"learning_rate": 5e-3})
+def test_a_real_run_on_pairs_that_contradict_each_other(tmp_path: Path) -> None:
+    model_folder(tmp_path / "base")
+    answers = [("Yes, it is.", "No."), ("No.", "Yes, it is.")]
+    pairs = [
+        {"prompt": f"Is it {n} today?", "chosen": chosen, "rejected": rejected}
+        for n in range(4)
+        for chosen, rejected in answers
+    ]
+    values: dict[str, Any] = {
+        "model": str(tmp_path / "base"),
+        "objective": "dpo",
+        "method": "full",
+        "data": write(tmp_path / "rows.jsonl", pairs),
+        "train": {"batch_size": 8, "epochs": 25, "dtype": "float32", "device": "cpu"},
+        "optim": {"learning_rate": 1e-4},
+    }
+    plan = plan_job([Layer("test", values)])
+    made = create_run(tmp_path / "run", recipe_yaml="{}", data_manifest=plan.data_manifest)
+    run_job(plan, made, tracker=MetricsFile(made))
     found = diagnose_run(made)
-    assert found.word in (Curve.RUNAWAY, Curve.DISPLACED), found
+    assert found.word is Curve.NO_PREFERENCE, found
     assert found.rows is not None and found.rows.num_rows == 8
