@@ -38,10 +38,10 @@ def diff(store: SpecialistStore, first: Specialist, second: Specialist) -> list[
 
 def prompt_diff(first: str | None, second: str | None, names: tuple[str, str]) -> list[str]:
     """Two system prompts line by line; ends of lines are shown, because they count. Empty where they are the same."""
-    texts = [
-        [repr(line)[1:-1] for line in (text or "").splitlines(keepends=True)] for text in (first, second)
-    ]
-    return list(difflib.unified_diff(*texts, *names, lineterm="")) if first != second else []
+    if first == second:
+        return []
+    before, after = ([repr(line)[1:-1] for line in (text or "").splitlines(True)] for text in (first, second))
+    return list(difflib.unified_diff(before, after, names[0], names[1], lineterm=""))
 
 
 def _changes(part: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:

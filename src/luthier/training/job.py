@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from luthier.chat.render import Renderer
-from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
 from luthier.data.targets import with_soft_labels
-from luthier.errors import ConfigError, LuthierError
+from luthier.data.token_store import TokenStore, default_token_store
+from luthier.errors import CheckpointError, ConfigError, LuthierError
 from luthier.models.embedded import EMBEDDED
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
@@ -43,7 +44,7 @@ from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
-from luthier.training.manifest import data_manifest
+from luthier.training.manifest import data_files, data_manifest
 from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
@@ -52,15 +53,16 @@ from luthier.training.prepare import Preparing, prepare
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
-    ModelConfig,
     Recipe,
     Resolved,
     resolve,
 )
 from luthier.training.report import write_report
 from luthier.training.row_losses import FILE, RowLosses
-from luthier.training.rows import read_datasets, read_general_rows
+from luthier.training.rows import read_general_rows
 from luthier.training.teacher import check_teacher
+from luthier.training.template import choose_template
+from luthier.training.tokens import read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -81,6 +83,8 @@ class Plan:
     device: torch.device
     compute_dtype: torch.dtype
     dtype_reason: str
+    token_store: str | None = None
+    """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
     general_rows: TokenDataset | None = None
 
     @property
@@ -118,12 +122,14 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
     source = find_model(first.model.name) if first.model.name is not None else None
     tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
-    _choose_template(tokenizer, first.model)
+    choose_template(tokenizer, first.model)
     renderer = Renderer(tokenizer)
     _check_length(first, source)
 
     objective = make_objective(first.objective)
-    train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
+    files = data_files(first)
+    tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    train_rows, validation_rows = tokens.train, tokens.validation
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
@@ -149,11 +155,12 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         source,
         train_rows,
         validation_rows,
-        data_manifest(recipe, train_rows, validation_rows),
+        data_manifest(files, train_rows, validation_rows, tokens.num_rows),
         num_steps,
         device,
         compute_dtype,
         reason,
+        tokens.said,
         read_general_rows(recipe, renderer, tokenizer),
     )
 
@@ -172,8 +179,20 @@ def run_job(
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
-    or the last ones where nothing was held out.
+    or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
+    with run.locked():
+        return _run_locked(plan, run, tracker, evaluators, resume, preparing)
+
+
+def _run_locked(
+    plan: Plan,
+    run: Run,
+    tracker: Tracker,
+    evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    resume: bool,
+    preparing: Preparing,
+) -> JobResult:
     recipe = plan.recipe
     run.set_status(RunStatus.RUNNING)
     end = End(step=0, status="failed", reason="stopped before the first step")
@@ -219,7 +238,7 @@ def run_job(
         end = _end(result)
         if result.outcome != "interrupted":
             store.load_best(model)
-            save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+            _save(model, plan, run)
         trainable, total = count_parameters(model)
     except BaseException as error:
         word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -231,6 +250,15 @@ def run_job(
         finally:  # a tracker that cannot write must not keep the status word from being true
             run.set_status(end.status, end.reason)
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
+
+
+def _save(model: Any, plan: Plan, run: Run) -> None:
+    try:
+        save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+    except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
+        raise CheckpointError(
+            f"cannot write the model {run.model_folder}: {error}. Free some space and resume: every step is kept"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -254,31 +282,6 @@ def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
     if name in EMBEDDED and EMBEDDED[name].training_defaults:
         return [Layer(f"default for {name}", EMBEDDED[name].training_defaults)]
     return []
-
-
-def _choose_template(tokenizer: Any, config: ModelConfig) -> None:
-    """Give the tokenizer the template to train with; its options are written into it.
-
-    So the saved template alone says how to render, and every runtime that reads it renders as in training.
-    """
-    if config.template in FAMILIES:
-        tokenizer.chat_template = load_family(config.template).template
-    elif config.template is not None:
-        path = Path(config.template)
-        if not path.is_file():
-            known = ", ".join(FAMILIES)
-            raise ConfigError(f"model.template: expected a file or one of {known}; got {config.template!r}")
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
-    if config.template_options:
-        if not isinstance(tokenizer.chat_template, str):
-            raise ConfigError(
-                "model.template_options: this tokenizer has no single chat template to set them in"
-            )
-        options = "".join(
-            f"{{%- set {name} = {'none' if value is None else json.dumps(value)} -%}}"
-            for name, value in config.template_options.items()
-        )
-        tokenizer.chat_template = options + tokenizer.chat_template
 
 
 def _check_length(recipe: Recipe, source: Source | None) -> None:

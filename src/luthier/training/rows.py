@@ -29,19 +29,24 @@ from luthier.training.recipe import DataConfig, Recipe
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows that were read, their fields renamed, and what each file was recognised as."""
+    """Rows that were read, their fields renamed, what each file was recognised as and how many rows it has."""
 
     rows: list[Row]
     formats: dict[str, FileFormat]
+    num_rows: dict[str, int]
 
     def format(self, row: Row) -> str | None:
         return self.formats[row.file].of(row.value)
 
 
 def read_datasets(
-    recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
+    recipe: Recipe,
+    objective: Objective,
+    renderer: Renderer,
+    tokenizer: Any,
+    count: Callable[[str, int], None] = lambda file, num_rows: None,
 ) -> tuple[TokenDataset, TokenDataset | None]:
-    """(training rows, validation rows or None), as tokens.
+    """(training rows, validation rows or None), as tokens. `count` hears of each file how many rows it has.
 
     Raises DataError or TemplateError with file and line, ConfigError where the recipe asks for what the data has not.
     """
@@ -51,7 +56,10 @@ def read_datasets(
         held_out = _read([recipe.data.validation], "valid", recipe.data)
     elif recipe.data.validation_share > 0:
         kept, held = hold_out(train.rows, recipe.data.validation_share, train.format)
-        train, held_out = _Rows(kept, train.formats), _Rows(held, train.formats)
+        train, held_out = (_Rows(some, train.formats, train.num_rows) for some in (kept, held))
+    for read in (train, held_out):
+        for file, num_rows in (read.num_rows if read is not None else {}).items():
+            count(file, num_rows)
     dataset = _tokens(train, recipe, objective, renderer, tokenizer)
     if dataset.num_supervised == 0:
         raise DataError(
@@ -90,7 +98,7 @@ def read_general_rows(recipe: Recipe, renderer: Renderer, tokenizer: Any) -> Tok
     kept = sorted(
         random.Random(recipe.train.seed).sample(range(len(read.rows)), min(config.num_rows, len(read.rows)))
     )
-    some = _Rows([read.rows[index] for index in kept], read.formats)
+    some = _Rows([read.rows[index] for index in kept], read.formats, read.num_rows)
     every_one = all(some.format(row) == "text" for row in some.rows)
     return (_documents if every_one else _turns)(some, recipe, renderer, tokenizer)
 
@@ -117,7 +125,7 @@ def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:
     renamed = [
         replace(row, value=formats[row.file].rename(row.value)) for rows in by_file.values() for row in rows
     ]
-    return _Rows(renamed, formats)
+    return _Rows(renamed, formats, {file: len(rows) for file, rows in by_file.items()})
 
 
 def _tokens(
