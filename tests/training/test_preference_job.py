@@ -180,3 +180,15 @@ def test_dpo_moves_slowly(method: str, rate: float) -> None:
     section = {"name": method, **({"train": ["mlp"]} if method == "freeze" else {})}
     optim = resolve([Layer("file", {**asked, "method": section})]).recipe.optim
     assert (optim.learning_rate, optim.clip_norm, optim.warmup_share) == (rate, 0.5, 0.1)
+
+
+def test_smoothed_answers_are_refused_with_the_reason(tmp_path: Path) -> None:
+    asked = layers(tmp_path, {"name": "sft", "label_smoothing": 0.1})
+    data = write(tmp_path / "chat.jsonl", [{"prompt": "Is it?", "completion": "It is."}])
+    with pytest.raises(ConfigError, match=r"tokens are context and carry no loss.*doubt where to stop"):
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})])
+    data = write(tmp_path / "text.jsonl", [{"text": "It is what it is."}])
+    asked = layers(tmp_path, {"name": "cpt", "label_smoothing": 0.1})
+    assert (
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})]).train_rows.num_rows == 1
+    )

@@ -25,6 +25,7 @@ from luthier.cli import (
     plan,
     runs,
     sandbox,
+    score,
     selftest,
     specialists,
     train,
@@ -63,6 +64,7 @@ app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
+app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from luthier.training.job import JobResult, Plan
 
 
-_UNIT_WORDS = {"kto": "labelled answers", "dpo": "pairs", "orpo": "pairs", "simpo": "pairs"}
+_UNIT_WORDS = {
+    "kto": "labelled answers",
+    "dpo": "pairs",
+    "orpo": "pairs",
+    "simpo": "pairs",
+    "reward": "pairs",
+}
 
 
 def train(
@@ -32,7 +38,9 @@ def train(
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="lora, full, ...: see `luthier methods`.")] = None,
-    objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="sft, cpt, distill, dpo, orpo, simpo, kto or reward.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
@@ -247,6 +255,11 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"
-        f"model:  {result.model_folder}\nreport: {result.report}\nnext:   luthier chat {run.folder}"
+        f"model:  {result.model_folder}\nreport: {result.report}\n"
+        + (
+            f"next:   luthier score {run.folder} preferences.jsonl"
+            if plan.recipe.objective.name == "reward"
+            else f"next:   luthier chat {run.folder}"
+        )
     )
     return result

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest
+from luthier.data.soft_labels import SoftTargets
 from luthier.data.units import Members
 from luthier.errors import ConfigError
 
@@ -31,6 +32,7 @@ class MicroBatch:
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
     num_tokens: the tokens that are not pads; lengths_B: those of each row. members: the rows as units, where they
     belong together. beside: the rows that are measured before the step, and not learnt from (see TokenDataset).
+    soft: what a teacher says at each target, where one was asked.
     """
 
     token_ids_BT: NDArray[np.int64]
@@ -42,6 +44,7 @@ class MicroBatch:
     lengths_B: tuple[int, ...] = ()
     members: Members | None = None
     beside: "MicroBatch | None" = None
+    soft: SoftTargets | None = None
 
     @property
     def weight_sum(self) -> float:

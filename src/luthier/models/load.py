@@ -235,6 +235,7 @@ def load_weights(
     from transformers import AutoModelForCausalLM
 
     config = load_config(place)
+    _refuse_scorer(place, config)
     if rope_scaling is not None:
         scale_positions(config, rope_scaling)
     how: dict[str, Any] = {}
@@ -269,10 +270,27 @@ def load_weights(
     return model
 
 
+def _refuse_scorer(place: str, config: Any) -> None:
+    # With tied embeddings such a folder would load as a language model without a word.
+    names = getattr(config, "architectures", None) or [""]
+    if str(names[0]).endswith("ForSequenceClassification"):
+        raise ModelError(f"{place}: {_SCORES}")
+
+
+_SCORES = (
+    "a reward model (or a classifier): it scores answers and writes none, so it cannot chat, be asked items or be "
+    "exported as a language model. Score with it: luthier score MODEL FILE; others load it as it is, with "
+    "AutoModelForSequenceClassification"
+)
+
+
 def attach_adapter(model: Any, folder: Path) -> Any:
     """Lay the adapter in `folder` (PEFT's, or bottlenecks) over `model`. Raises ModelError where it does not fit."""
     from peft import PeftModel, get_peft_model_state_dict
 
+    task = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("task_type")
+    if task == "SEQ_CLS" and not type(model).__name__.endswith("ForSequenceClassification"):
+        raise ModelError(f"{folder}: {_SCORES}")
     try:
         if is_bottleneck_folder(folder):
             return attach_bottleneck(model, folder)

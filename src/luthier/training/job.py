@@ -21,12 +21,12 @@ from luthier.chat.render import Renderer
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
+from luthier.data.targets import with_soft_labels
 from luthier.data.token_store import TokenStore, default_token_store
 from luthier.errors import CheckpointError, ConfigError, LuthierError
 from luthier.files import write_json_atomic
 from luthier.models.embedded import EMBEDDED
 from luthier.models.experts import ExpertLoad, balance_note, expert_load
-from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
 from luthier.models.load import (
@@ -39,6 +39,7 @@ from luthier.models.load import (
     stored_dtype,
 )
 from luthier.models.methods import apply_method, count_parameters, save_trained
+from luthier.models.reward import choose_pad, is_scorer, load_scorer, parts_of, train_head
 from luthier.models.stream import load_crown
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
@@ -53,6 +54,7 @@ from luthier.training.objectives import Objective, make_objective
 from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
 from luthier.training.positions import check_length
+from luthier.training.prepare import prepare
 from luthier.training.recipe import (
     FEW_ROWS,
     FEW_ROWS_DEFAULTS,
@@ -60,9 +62,11 @@ from luthier.training.recipe import (
     Resolved,
     resolve,
 )
-from luthier.training.reference import with_references
 from luthier.training.report import write_report
+from luthier.training.row_losses import FILE, RowLosses
+from luthier.training.rows import read_general_rows
 from luthier.training.streamed import crown_learner
+from luthier.training.teacher import check_teacher
 from luthier.training.template import choose_template
 from luthier.training.tokens import Tokens, read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
@@ -88,6 +92,7 @@ class Plan:
     dtype_reason: str
     token_store: str | None = None
     """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
+    general_rows: TokenDataset | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -141,6 +146,8 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDa
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
     resolved = resolve(layers, implied=implied, where=where)
     recipe = resolved.recipe
+    if objective.teacher is not None:
+        check_teacher(objective.teacher, tokenizer)
 
     device = find_device(recipe.train.device)
     if recipe.train.dtype == "auto":
@@ -165,6 +172,7 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDa
         compute_dtype,
         reason,
         tokens.said,
+        read_general_rows(recipe, renderer, tokenizer),
     )
 
 
@@ -208,10 +216,20 @@ def _run_locked(
         objective = make_objective(recipe.objective)
         request = _trunk_request(plan, cut, objective, bar)
         with open_trunk(learner, request) as (learner, said):
-            notes += said
-            if objective.needs_reference:
-                plan, where = _with_references(plan, learner, cut, run.folder)
-                notes.append(where)
+            prepared = prepare(
+                recipe,
+                objective,
+                learner,
+                _datasets(plan),
+                plan.general_rows,
+                cut,
+                plan.compute_dtype,
+                run.folder,
+                bar,
+            )
+            known = prepared.datasets
+            plan = replace(plan, train_rows=known["train"], validation_rows=known.get("validation"))
+            cut = with_soft_labels(cut)
             optimizers = build_optimizers(model.named_parameters(), recipe.optim)
             store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
             result = train(
@@ -227,8 +245,10 @@ def _run_locked(
                 evaluators=evaluators(model) if evaluators else (),
                 average=_average(model, recipe),
                 gradient_noise=_gradient_noise(recipe),
+                penalty=prepared.penalty,
+                row_losses=RowLosses(run.folder / FILE) if recipe.train.per_row_losses else None,
                 resume=resume,
-                notes=notes,
+                notes=[*notes, *said, *prepared.notes],
             )
         end = _end(result)
         if result.outcome != "interrupted":
@@ -299,29 +319,39 @@ def model_to_train(plan: Plan) -> Any:
             raise ConfigError(
                 f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
             )
-        if recipe.model.stream:
-            num_layers = int(getattr(recipe.method, "num_layers", 0))
-            model = load_crown(plan.source.base, num_layers, plan.compute_dtype, plan.device)
-        else:
-            model = load_weights(
-                plan.source.base,
-                plan.compute_dtype,
-                rope_scaling=recipe.model.rope_scaling,
-                quantization=base_quantization(recipe.method),
-                device=plan.device,
-            )
+        model = _load(plan, plan.source)
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
+    if is_scorer(model):
+        choose_pad(model, plan.tokenizer)
+        train_head(model, master_dtype)
     if recipe.train.gradient_checkpointing:
         # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model if recipe.model.stream else model.to(plan.device)
 
 
+def _load(plan: Plan, source: Source) -> Any:
+    """The weights that a run begins with: all of them, the crown alone, or with a head that scores."""
+    recipe = plan.recipe
+    if recipe.model.stream:
+        num_layers = int(getattr(recipe.method, "num_layers", 0))
+        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device)
+    if make_objective(recipe.objective).scores:
+        return load_scorer(source.base, plan.compute_dtype)
+    return load_weights(
+        source.base,
+        plan.compute_dtype,
+        rope_scaling=recipe.model.rope_scaling,
+        quantization=base_quantization(recipe.method),
+        device=plan.device,
+    )
+
+
 def _learner(plan: Plan, model: Any) -> Learner:
     noise = _noise(model, plan.recipe)
     if plan.recipe.model.stream:
         return replace(crown_learner(model, plan.device), noise=noise)
-    return Learner(model, causal_parts(model), plan.device, noise, experts=expert_load(model))
+    return Learner(model, parts_of(model), plan.device, noise, experts=expert_load(model))
 
 
 def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:
@@ -333,14 +363,9 @@ def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> Trun
     return TrunkRequest(plan.recipe.train, rows, cut, plan.compute_dtype, plan.recipe.model.name or "", bar)
 
 
-def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tuple[Plan, str]:
-    """The plan's rows with their log-probabilities under the model as it is now, and where these came from."""
-    datasets = {"train": plan.train_rows}
-    if plan.validation_rows is not None:
-        datasets["validation"] = plan.validation_rows
-    budget = plan.recipe.train.tokens_per_microbatch
-    known, said = with_references(learner, datasets, cut, budget, plan.compute_dtype, folder)
-    return replace(plan, train_rows=known["train"], validation_rows=known.get("validation")), said
+def _datasets(plan: Plan) -> dict[str, TokenDataset]:
+    held_out = {} if plan.validation_rows is None else {"validation": plan.validation_rows}
+    return {"train": plan.train_rows, **held_out}
 
 
 def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:

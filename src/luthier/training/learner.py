@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from luthier.data.batches import Batch, Cut, MicroBatch, alone, microbatches, pad_rows
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest, forests, plant, sort_rows
+from luthier.data.soft_labels import SoftTargets
+from luthier.data.targets import Entries, entries
 from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
@@ -24,7 +26,7 @@ from luthier.models.forward import CausalParts, one_dtype
 from luthier.models.quantized import coarsest_rounding
 from luthier.models.rope import depends_on_length
 from luthier.training.neftune import EmbeddingNoise
-from luthier.training.objectives.objective import Outputs, RowTargets, Targets
+from luthier.training.objectives.objective import Outputs, RowTargets, SoftLogProbs, Targets
 
 
 class Given(Protocol):
@@ -71,43 +73,34 @@ class Learner:
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
         chosen = self._tensor(batch.weights_BT != 0)
+        targets_M = self._tensor(batch.targets_BT)[chosen]
         weights_M = self._tensor(batch.weights_BT)[chosen]
-        rows: RowTargets | None = None
-        if batch.members is not None:
-            row_D = chosen.nonzero()[:, 0]
-            rows = self._rows(torch.arange(len(row_D), device=self.device), row_D, weights_M, batch.members)
-        targets = Targets(self._tensor(batch.targets_BT)[chosen], weights_M, rows)
-        return Outputs(hidden_BTC[chosen], self.parts.head()), targets
+        return Outputs(hidden_BTC[chosen], self.parts.head()), self._targets(batch, targets_M, weights_M)
 
     def _forest(self, forest: Forest) -> tuple[Outputs, Targets]:
         hidden_NC = self.parts.forest_states(self._tensor(forest.token_ids_N), self._tensor(forest.depths_N))
         chosen = np.flatnonzero(forest.weights_N)
-        targets = Targets(
-            self._tensor(forest.token_ids_N[chosen]),
-            self._tensor(forest.weights_N[chosen]),
-            None if forest.members is None else self._forest_rows(forest, chosen, forest.members),
-        )
+        targets_M = self._tensor(forest.token_ids_N[chosen])
         sources_M = self._tensor(forest.parents_N[chosen])  # a node is predicted from its parent
+        targets = self._targets(forest, targets_M, self._tensor(forest.weights_N[chosen]))
         return Outputs(hidden_NC[sources_M], self.parts.head()), targets
 
-    def _forest_rows(self, forest: Forest, chosen: "np.ndarray[Any, Any]", members: Members) -> RowTargets:
-        supervised = np.flatnonzero(forest.row_weights_E)
-        lengths_B = np.diff(forest.row_offsets)
-        row_E = np.repeat(np.arange(len(lengths_B)), lengths_B)
-        # `chosen` is sorted, and holds every node that a row supervises.
-        return self._rows(
-            self._tensor(np.searchsorted(chosen, forest.row_nodes_E[supervised])),
-            self._tensor(row_E[supervised]),
-            self._tensor(forest.row_weights_E[supervised]),
-            members,
+    def _targets(self, batch: Batch, targets_M: Tensor, weights_M: Tensor) -> Targets:
+        rows = None if batch.members is None else self._rows(entries(batch), batch.members)
+        return Targets(
+            targets_M, weights_M, rows, teacher=None if batch.soft is None else self._soft(batch.soft)
         )
 
-    def _rows(self, index_D: Tensor, row_D: Tensor, weights_D: Tensor, members: Members) -> RowTargets:
+    def _soft(self, soft: SoftTargets) -> SoftLogProbs:
+        ids = None if soft.token_ids_MK is None else self._tensor(soft.token_ids_MK)
+        return SoftLogProbs(ids, self._tensor(soft.log_probs_MK))
+
+    def _rows(self, of: Entries, members: Members) -> RowTargets:
         reference = members.reference_B
         return RowTargets(
-            index_D,
-            row_D,
-            weights_D,
+            self._tensor(of.index_D),
+            self._tensor(of.row_D),
+            self._tensor(of.weights_D),
             self._tensor(members.unit_B),
             self._tensor(members.role_B == BETTER),
             members.num_units,

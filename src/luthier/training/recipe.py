@@ -20,8 +20,11 @@ from luthier.training.method_config import MethodConfig, Positive, PrefixMethod,
 from luthier.training.objective_config import (
     PREFERENCE_OBJECTIVES,
     DpoObjective,
+    EwcConfig,
     ObjectiveConfig,
+    RewardObjective,
     objective_defaults,
+    refuse_with_reward,
 )
 
 
@@ -109,6 +112,8 @@ class TrainConfig(Config):
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
     trackers: list[str] = Field(default_factory=list)
     gradient_noise: Annotated[float, Field(gt=0)] | None = None
+    ewc: EwcConfig | None = None
+    per_row_losses: bool
     seed: int
 
 
@@ -167,6 +172,15 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _a_reward_model_scores(self) -> "Recipe":
+        if isinstance(self.objective, RewardObjective):
+            new, items, ewc = self.model.new, self.evaluation.items, self.train.ewc
+            refuse_with_reward(new is not None, self.method.name, items is not None, ewc is not None)
+            if self.model.rope_scaling is not None:
+                raise ValueError("model.rope_scaling is not kept with a reward model: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _prefix_needs_its_past(self) -> "Recipe":
         if isinstance(self.method, PrefixMethod) and self.train.gradient_checkpointing:
             raise ValueError(
@@ -214,6 +228,7 @@ DEFAULTS: dict[str, Any] = {
         "gradient_checkpointing": False,
         "trunk": "auto",
         "trunk_cache_gb": 20,
+        "per_row_losses": True,
         "seed": 0,
     },
     "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},
@@ -376,6 +391,10 @@ def cannot_stream(recipe: Recipe) -> str | None:
         return "what streamed layers give has to be kept: leave train.trunk=auto"
     if recipe.model.rope_scaling is not None:
         return "layers are streamed with the positions that they were made for: leave model.rope_scaling out"
+    if isinstance(recipe.objective, RewardObjective):
+        return "a reward model is loaded whole, with its head"
+    if recipe.train.ewc is not None:
+        return "train.ewc measures the whole model, which is never loaded"
     if recipe.evaluation.items is not None:
         return (
             "evaluation.items are answered by the whole model, which is never loaded: ask them after training"

@@ -1,4 +1,7 @@
-"""The chat template that a run trains with, and saves. Knows nothing of weights, rows or steps."""
+"""The chat template of a run: the tokenizer's own, a family's or a file's, with its options written into it.
+
+Knows nothing of rows and models.
+"""
 
 import json
 from pathlib import Path

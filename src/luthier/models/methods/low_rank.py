@@ -51,7 +51,7 @@ def adapt_linear(
 
     modules, parameters = _split_targets(model, method)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_of(model),
         fan_in_fan_out=is_transposed(model),
         r=method.rank,
         lora_alpha=method.alpha,
@@ -123,6 +123,11 @@ def _split_targets(model: Any, method: LoraLike) -> tuple[str | list[str], list[
             f"method.num_layers takes linear layers alone, and {parameters[0]} in method.targets is a parameter"
         )
     return [target for target in method.targets if target not in parameters], parameters
+
+
+def task_of(model: Any) -> str:
+    """PEFT's word for what a model is for. The head of a model that scores trains and is saved with its adapter."""
+    return "SEQ_CLS" if type(model).__name__.endswith("ForSequenceClassification") else "CAUSAL_LM"
 
 
 def is_transposed(model: Any) -> bool:

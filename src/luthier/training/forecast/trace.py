@@ -271,7 +271,7 @@ def _hidden(parts: CausalParts, batch: Batch) -> Tensor:
 
 def _loss(parts: CausalParts, hidden_MC: Tensor) -> Tensor:
     targets_M = torch.zeros(len(hidden_MC), dtype=torch.int64)
-    return chosen_cross_entropy(hidden_MC, parts.head(), targets_M, torch.ones(len(hidden_MC)))
+    return chosen_cross_entropy(hidden_MC, parts.head(), targets_M, torch.ones(len(hidden_MC)))[0]
 
 
 def _settler(alive: _Alive) -> Any:

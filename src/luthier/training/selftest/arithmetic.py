@@ -164,6 +164,8 @@ def _objective(bench: Bench) -> Objective:
     objective = make_objective(bench.plan.recipe.objective)
     if objective.rows not in _TOKEN_BY_TOKEN:
         raise Skip(f"{objective.name} compares rows, so its loss is no sum over the tokens of rows alone")
+    if objective.teacher is not None:
+        raise Skip("distill asks a teacher too; objective=sft shows the arithmetic on the same tokens")
     return objective
 
 

@@ -244,6 +244,11 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         raise ConfigError(
             f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)"
         )
+    if plan.recipe.objective.name == "reward":
+        raise ConfigError(
+            "the selftest reads what a model writes, and a reward model writes nothing: test these rows with "
+            "objective=dpo"
+        )
     plan = _whole(plan)
     lengths, total = plan.train_rows.lengths(), 0
     chosen: list[int] = []
