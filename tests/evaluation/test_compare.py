@@ -69,6 +69,20 @@ def with_passed(source: EvalResult, passed: set[int]) -> EvalResult:
     return dataclasses.replace(source, items=items)
 
 
+def test_several_candidates_have_to_be_surer() -> None:
+    base, six = with_passed(BASE, set()), with_passed(TUNED, set(range(6)))
+    (alone,) = compare([base, six]).pairs
+    assert (alone.verdict, alone.p_value, alone.p_adjusted) == (Evidence.BETTER, 0.03125, 0.03125)
+    among = compare([base, six, with_passed(TUNED, set(range(3)))])
+    assert [pair.p_adjusted for pair in among.pairs] == stats.holm([pair.p_value for pair in among.pairs])
+    first = among.pairs[0]
+    assert (first.p_value, first.p_adjusted) == (0.03125, pytest.approx(0.09375))
+    assert (first.verdict, first.net_wins_needed) == (Evidence.NOT_ENOUGH, stats.wins_needed(0, 0.05 / 3))
+    assert among.notes[0].startswith("3 pairs were compared; p is adjusted for that (Holm)")
+    enough = compare([base, with_passed(TUNED, set(range(7))), with_passed(TUNED, set(range(3)))]).pairs[0]
+    assert enough.verdict is Evidence.BETTER
+
+
 def test_five_net_wins_are_not_enough_and_it_is_said_how_many_are() -> None:
     (pair,) = compare([with_passed(BASE, set()), with_passed(TUNED, set(range(5)))]).pairs
     assert (pair.p_value, pair.verdict, pair.net_wins_needed) == (0.0625, Evidence.NOT_ENOUGH, 6)

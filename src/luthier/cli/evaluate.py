@@ -5,10 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli import eval_plan
 from luthier.cli.common import console, load, print_json, read_text_option
+from luthier.cli.default_verb import DefaultVerb
 
 if TYPE_CHECKING:
     from luthier.evaluation.runner import EvalResult
+
+app = typer.Typer(
+    cls=DefaultVerb,
+    help="Ask models every item and grade the answers (`run`, which needs no name: `luthier eval MODEL...`).",
+    no_args_is_help=True,
+)
 
 Items = Annotated[Path | None, typer.Option(help="Evaluation items (JSONL).")]
 System = Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")]
@@ -17,6 +25,12 @@ Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 
 
+@app.callback()
+def _eval() -> None:
+    """Ask models every item and grade the answers (`run`, which needs no name: `luthier eval MODEL...`)."""
+
+
+@app.command("run")
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Runs, folders, embedded names or hub ids.")],
     items: Annotated[Path, typer.Option(help="Evaluation items (JSONL).")],
@@ -54,6 +68,9 @@ def evaluate(
         console().print(table)
         for summary in summaries:
             console().print(f"answers: {summary['answers']}", soft_wrap=True)
+
+
+app.command("plan")(eval_plan.plan)
 
 
 def compare(

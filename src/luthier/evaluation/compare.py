@@ -1,7 +1,7 @@
 """Results on the same items -> better, worse, or not enough evidence.
 
 Answers are compared item by item: only the items that one result has right and the other wrong say anything
-about which is better. The p values stand as they are; they are not corrected for several comparisons.
+about which is better. Where several pairs are compared, the verdicts rest on Holm's adjusted p values.
 This file knows nothing of models and of how the answers came to be.
 """
 
@@ -20,10 +20,12 @@ from luthier.evaluation.runner import EvalResult, ItemResult, Tally
 from luthier.evaluation.stats import (
     Interval,
     bootstrap_difference,
+    holm,
     mcnemar_exact,
     wilson_interval,
     wins_needed,
 )
+from luthier.evaluation.stats.correction import holm_levels
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +58,8 @@ class Pair:
 
     wins, losses: items that only the second, only the first has right; ties: the others. `num_left_out` are
     items that one of the two could not be graded on. `difference` is accuracy second - first over the pairs,
-    `interval` its paired bootstrap interval. `net_wins_needed` is how many more wins than losses a verdict
+    `interval` its paired bootstrap interval. `p_value` is the pair's own, `p_adjusted` the one that the verdict
+    rests on: corrected for the number of pairs. `net_wins_needed` is how many more wins than losses a verdict
     `better` would have needed, with as many losses as there were.
     """
 
@@ -70,6 +73,7 @@ class Pair:
     difference: float
     interval: Interval
     p_value: float
+    p_adjusted: float
     verdict: Evidence
     net_wins_needed: int
     statement: str
@@ -124,14 +128,20 @@ def compare(results: Sequence[EvalResult], *, alpha: float = ALPHA, seed: int = 
     last = len(results) - 1
     chosen = [(i, j) for i, j in combinations(range(len(results)), 2) if i == 0 or j == last]
     tallies = [result.by_tag() for result in results]
+    named = [_Counted.of(labels[i], labels[j], results[i], results[j]) for i, j in chosen]
+    p_values = [mcnemar_exact(counted.wins, counted.losses) for counted in named]
+    levels = holm_levels(p_values, alpha)
     return Comparison(
         items_hash=results[0].items_hash,
         num_items=len(results[0].items),
         alpha=alpha,
         entries=tuple(_entry(label, result) for label, result in zip(labels, results, strict=True)),
-        pairs=tuple(_pair(labels[i], labels[j], results[i], results[j], alpha, seed) for i, j in chosen),
+        pairs=tuple(
+            _pair(counted, adjusted, alpha, level, seed)
+            for counted, adjusted, level in zip(named, holm(p_values), levels, strict=True)
+        ),
         by_tag={tag: tuple(tally[tag] for tally in tallies) for tag in tallies[0]},
-        notes=tuple(_notes(labels, results)),
+        notes=(*_pairs_note(len(chosen)), *_notes(labels, results)),
     )
 
 
@@ -165,35 +175,54 @@ def _entry(label: str, result: EvalResult) -> Entry:
     return Entry(label, tally, interval, result.terminations())
 
 
-def _pair(
-    first_label: str, second_label: str, first: EvalResult, second: EvalResult, alpha: float, seed: int
-) -> Pair:
-    passed_pairs = _passed_pairs(first.items, second.items)
-    if not passed_pairs:
-        raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
-    num_pairs = len(passed_pairs)
-    wins = sum(after and not before for before, after in passed_pairs)
-    losses = sum(before and not after for before, after in passed_pairs)
-    p_value = mcnemar_exact(wins, losses)
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Two results and what became of each item that could be graded on both sides: (first, second)."""
+
+    first: str
+    second: str
+    passed_pairs: tuple[tuple[bool, bool], ...]
+    num_left_out: int
+
+    @classmethod
+    def of(cls, first_label: str, second_label: str, first: EvalResult, second: EvalResult) -> _Counted:
+        passed_pairs = tuple(_passed_pairs(first.items, second.items))
+        if not passed_pairs:
+            raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
+        return cls(first_label, second_label, passed_pairs, len(first.items) - len(passed_pairs))
+
+    @property
+    def wins(self) -> int:
+        return sum(after and not before for before, after in self.passed_pairs)
+
+    @property
+    def losses(self) -> int:
+        return sum(before and not after for before, after in self.passed_pairs)
+
+
+def _pair(counted: _Counted, p_adjusted: float, alpha: float, level: float, seed: int) -> Pair:
+    """`level`: what the pair's own p value has to stay below, as the other pairs stand."""
+    wins, losses, num_pairs = counted.wins, counted.losses, len(counted.passed_pairs)
     verdict = Evidence.NOT_ENOUGH
-    if p_value < alpha:
+    if p_adjusted < alpha:
         verdict = Evidence.BETTER if wins > losses else Evidence.WORSE
-    needed = wins_needed(losses, alpha) - losses
+    needed = wins_needed(losses, level) - losses
     return Pair(
-        first=first_label,
-        second=second_label,
+        first=counted.first,
+        second=counted.second,
         num_pairs=num_pairs,
-        num_left_out=len(first.items) - num_pairs,
+        num_left_out=counted.num_left_out,
         wins=wins,
         losses=losses,
         ties=num_pairs - wins - losses,
         difference=(wins - losses) / num_pairs,
         interval=bootstrap_difference(
-            [float(before) for before, _ in passed_pairs],
-            [float(after) for _, after in passed_pairs],
+            [float(before) for before, _ in counted.passed_pairs],
+            [float(after) for _, after in counted.passed_pairs],
             seed=seed,
         ),
-        p_value=p_value,
+        p_value=mcnemar_exact(wins, losses),
+        p_adjusted=p_adjusted,
         verdict=verdict,
         net_wins_needed=needed,
         statement=_statement(verdict, wins, losses, needed, num_pairs, alpha),
@@ -220,6 +249,12 @@ def _statement(verdict: Evidence, wins: int, losses: int, needed: int, num_pairs
             f"which {num_pairs} items cannot show: use more items"
         )
     return f"{verdict} at alpha {alpha:g}: {counts}; with {losses} lost, net +{needed} would be needed"
+
+
+def _pairs_note(num_pairs: int) -> list[str]:
+    if num_pairs < 2:
+        return []
+    return [f"{num_pairs} pairs were compared; p is adjusted for that (Holm), and the verdicts rest on it"]
 
 
 def _notes(labels: Sequence[str], results: Sequence[EvalResult]) -> list[str]:
@@ -287,7 +322,7 @@ def _pairs_table(comparison: Comparison) -> Table:
             Text(pair.first),
             f"{pair.difference:+.1%}\n({pair.interval.low:+.1%} to {pair.interval.high:+.1%})",
             f"{pair.wins}/{pair.losses}/{pair.ties}",
-            f"{pair.p_value:.2g}",
+            f"{pair.p_adjusted:.2g}",
             Text(pair.verdict.value, style=_STYLES[pair.verdict]),
         )
     return table
