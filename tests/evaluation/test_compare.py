@@ -69,6 +69,28 @@ def with_passed(source: EvalResult, passed: set[int]) -> EvalResult:
     return dataclasses.replace(source, items=items)
 
 
+def with_sources(source: EvalResult, per_source: int) -> EvalResult:
+    items = tuple(
+        dataclasses.replace(item, source=f"document {index // per_source}")
+        for index, item in enumerate(source.items)
+    )
+    return dataclasses.replace(source, items=items)
+
+
+def test_items_of_one_source_are_one_witness() -> None:
+    worse, better = with_passed(BASE, set()), with_passed(TUNED, set(range(10)))
+    (alone,) = compare([worse, better]).pairs
+    assert (alone.verdict, alone.num_sources) == (Evidence.BETTER, None)
+    together = compare([with_sources(worse, 10), with_sources(better, 10)])
+    (pair,) = together.pairs
+    assert (pair.p_value, pair.verdict, pair.num_sources) == (1.0, Evidence.NOT_ENOUGH, 3)
+    assert pair.net_wins_needed is None and "needed" not in pair.statement
+    assert (pair.interval.low, pair.interval.high) == (0.0, 1.0)
+    assert "the 30 items come from 3 sources" in together.notes[0]
+    (single,) = compare([with_sources(worse, 1), with_sources(better, 1)]).pairs
+    assert single == alone
+
+
 def test_several_candidates_have_to_be_surer() -> None:
     base, six = with_passed(BASE, set()), with_passed(TUNED, set(range(6)))
     (alone,) = compare([base, six]).pairs

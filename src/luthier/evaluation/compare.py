@@ -1,14 +1,15 @@
 """Results on the same items -> better, worse, or not enough evidence.
 
 Answers are compared item by item: only the items that one result has right and the other wrong say anything
-about which is better. Where several pairs are compared, the verdicts rest on Holm's adjusted p values.
+about which is better. Where items share sources, whole sources are compared; where several pairs are compared,
+the verdicts rest on Holm's adjusted p values.
 This file knows nothing of models and of how the answers came to be.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -22,6 +23,7 @@ from luthier.evaluation.stats import (
     bootstrap_difference,
     holm,
     mcnemar_exact,
+    permutation_test,
     wilson_interval,
     wins_needed,
 )
@@ -60,7 +62,8 @@ class Pair:
     items that one of the two could not be graded on. `difference` is accuracy second - first over the pairs,
     `interval` its paired bootstrap interval. `p_value` is the pair's own, `p_adjusted` the one that the verdict
     rests on: corrected for the number of pairs. `net_wins_needed` is how many more wins than losses a verdict
-    `better` would have needed, with as many losses as there were.
+    `better` would have needed, with as many losses as there were; None where items share sources, for then it is
+    sources that count. `num_sources`: how many there are, or None where each item is on its own.
     """
 
     first: str
@@ -75,8 +78,9 @@ class Pair:
     p_value: float
     p_adjusted: float
     verdict: Evidence
-    net_wins_needed: int
+    net_wins_needed: int | None
     statement: str
+    num_sources: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def compare(results: Sequence[EvalResult], *, alpha: float = ALPHA, seed: int = 
     chosen = [(i, j) for i, j in combinations(range(len(results)), 2) if i == 0 or j == last]
     tallies = [result.by_tag() for result in results]
     named = [_Counted.of(labels[i], labels[j], results[i], results[j]) for i, j in chosen]
-    p_values = [mcnemar_exact(counted.wins, counted.losses) for counted in named]
+    p_values = [counted.p_value for counted in named]
     levels = holm_levels(p_values, alpha)
     return Comparison(
         items_hash=results[0].items_hash,
@@ -137,11 +141,11 @@ def compare(results: Sequence[EvalResult], *, alpha: float = ALPHA, seed: int = 
         alpha=alpha,
         entries=tuple(_entry(label, result) for label, result in zip(labels, results, strict=True)),
         pairs=tuple(
-            _pair(counted, adjusted, alpha, level, seed)
-            for counted, adjusted, level in zip(named, holm(p_values), levels, strict=True)
+            _pair(counted, p_value, adjusted, alpha, level, seed)
+            for counted, p_value, adjusted, level in zip(named, p_values, holm(p_values), levels, strict=True)
         ),
         by_tag={tag: tuple(tally[tag] for tally in tallies) for tag in tallies[0]},
-        notes=(*_pairs_note(len(chosen)), *_notes(labels, results)),
+        notes=(*_pairs_note(len(chosen)), *_sources_note(named[0]), *_notes(labels, results)),
     )
 
 
@@ -183,13 +187,30 @@ class _Counted:
     second: str
     passed_pairs: tuple[tuple[bool, bool], ...]
     num_left_out: int
+    sources: tuple[Hashable, ...] | None
 
     @classmethod
     def of(cls, first_label: str, second_label: str, first: EvalResult, second: EvalResult) -> _Counted:
-        passed_pairs = tuple(_passed_pairs(first.items, second.items))
+        pairs = _graded_pairs(first.items, second.items)
+        passed_pairs = tuple(passed for _, passed in pairs)
         if not passed_pairs:
             raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
-        return cls(first_label, second_label, passed_pairs, len(first.items) - len(passed_pairs))
+        sources = tuple(_source(item) for item, _ in pairs)
+        num_left_out = len(first.items) - len(pairs)
+        is_shared = len(set(sources)) < len(sources)
+        return cls(first_label, second_label, passed_pairs, num_left_out, sources if is_shared else None)
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact test, or its like over whole sources where items share them."""
+        if self.sources is None:
+            return mcnemar_exact(self.wins, self.losses)
+        return permutation_test(*self.scores, clusters=self.sources).p_value
+
+    @property
+    def scores(self) -> tuple[list[float], list[float]]:
+        first, second = zip(*self.passed_pairs, strict=True)
+        return [float(passed) for passed in first], [float(passed) for passed in second]
 
     @property
     def wins(self) -> int:
@@ -200,13 +221,15 @@ class _Counted:
         return sum(before and not after for before, after in self.passed_pairs)
 
 
-def _pair(counted: _Counted, p_adjusted: float, alpha: float, level: float, seed: int) -> Pair:
+def _pair(
+    counted: _Counted, p_value: float, p_adjusted: float, alpha: float, level: float, seed: int
+) -> Pair:
     """`level`: what the pair's own p value has to stay below, as the other pairs stand."""
     wins, losses, num_pairs = counted.wins, counted.losses, len(counted.passed_pairs)
     verdict = Evidence.NOT_ENOUGH
     if p_adjusted < alpha:
         verdict = Evidence.BETTER if wins > losses else Evidence.WORSE
-    needed = wins_needed(losses, level) - losses
+    needed = wins_needed(losses, level) - losses if counted.sources is None else None
     return Pair(
         first=counted.first,
         second=counted.second,
@@ -216,32 +239,38 @@ def _pair(counted: _Counted, p_adjusted: float, alpha: float, level: float, seed
         losses=losses,
         ties=num_pairs - wins - losses,
         difference=(wins - losses) / num_pairs,
-        interval=bootstrap_difference(
-            [float(before) for before, _ in counted.passed_pairs],
-            [float(after) for _, after in counted.passed_pairs],
-            seed=seed,
-        ),
-        p_value=mcnemar_exact(wins, losses),
+        interval=bootstrap_difference(*counted.scores, clusters=counted.sources, seed=seed),
+        p_value=p_value,
         p_adjusted=p_adjusted,
         verdict=verdict,
         net_wins_needed=needed,
         statement=_statement(verdict, wins, losses, needed, num_pairs, alpha),
+        num_sources=len(set(counted.sources)) if counted.sources is not None else None,
     )
 
 
-def _passed_pairs(first: Sequence[ItemResult], second: Sequence[ItemResult]) -> list[tuple[bool, bool]]:
+def _graded_pairs(
+    first: Sequence[ItemResult], second: Sequence[ItemResult]
+) -> list[tuple[ItemResult, tuple[bool, bool]]]:
+    """The items that could be graded on both sides, each with whether (first, second) passed."""
     by_id = {item.id: item for item in second}
-    pairs = [(item.verdict, by_id[item.id].verdict) for item in first]
+    pairs = [(item, item.verdict, by_id[item.id].verdict) for item in first]
     return [
-        (before is VerdictWord.PASSED, after is VerdictWord.PASSED)
-        for before, after in pairs
+        (item, (before is VerdictWord.PASSED, after is VerdictWord.PASSED))
+        for item, before, after in pairs
         if VerdictWord.UNGRADABLE not in (before, after)
     ]
 
 
-def _statement(verdict: Evidence, wins: int, losses: int, needed: int, num_pairs: int, alpha: float) -> str:
+def _source(item: ItemResult) -> Hashable:
+    return ("source", item.source) if item.source is not None else ("item", item.id)
+
+
+def _statement(
+    verdict: Evidence, wins: int, losses: int, needed: int | None, num_pairs: int, alpha: float
+) -> str:
     counts = f"{wins} won, {losses} lost (net {wins - losses:+d})"
-    if verdict is not Evidence.NOT_ENOUGH:
+    if verdict is not Evidence.NOT_ENOUGH or needed is None:
         return f"{verdict} at alpha {alpha:g}: {counts}"
     if 2 * losses + needed > num_pairs:
         return (
@@ -255,6 +284,15 @@ def _pairs_note(num_pairs: int) -> list[str]:
     if num_pairs < 2:
         return []
     return [f"{num_pairs} pairs were compared; p is adjusted for that (Holm), and the verdicts rest on it"]
+
+
+def _sources_note(counted: _Counted) -> list[str]:
+    if counted.sources is None:
+        return []
+    return [
+        f"the {len(counted.sources)} items come from {len(set(counted.sources))} sources, which are what counts: "
+        "p and the intervals are over whole sources"
+    ]
 
 
 def _notes(labels: Sequence[str], results: Sequence[EvalResult]) -> list[str]:
