@@ -59,6 +59,9 @@ def test_figures_have_intervals_over_sources(tmp_path: Path) -> None:
     assert found["macro_f1"].interval.low < found["macro_f1"].value <= found["macro_f1"].interval.high
     assert labels.tables["confusion"] == {"labels": ["ham", "spam"], "gold_by_predicted": [[15, 1], [0, 8]]}
     assert exact.figures[0].value == pytest.approx(8 / 24)  # "it is ham" is not "ham"
+    assert (
+        found["no_label"].value == 0.0 < found["no_label"].interval.high
+    )  # six sources without one prove little
     assert json.loads(json.dumps(labels.to_dict()))["figures"][0]["num_items"] == 24
     with pytest.raises(EvaluationError, match="expected answers to these 1 items"):
         score(task.items[:1], task.graders, result)
@@ -129,6 +132,7 @@ def all_right(task: Task) -> None:
     assert result.accuracy == 1.0
     scores = score(task.items, task.graders, result, num_resamples=20)
     assert scores[0].figures[0].value == pytest.approx(1.0)
+    assert scores[0].figures[0].interval.high == 1.0
 
 
 @needs_shared

@@ -38,19 +38,22 @@ class Graded:
 class Figure:
     """One number about the whole set, as a function of drawn items, so that the bootstrap can draw them again.
 
-    `of` takes indices into `over`, which are the positions of the items that the figure is about.
+    `of` takes indices into `over`, which are the positions of the items that the figure is about. `values`: where
+    the figure is no more than a mean of numbers from 0 to 1, those numbers.
     """
 
     name: str
     of: Callable[[Indices], float]
     over: tuple[int, ...]
+    values: tuple[float, ...] | None = None
 
 
 def mean_figure(name: str, values: Sequence[float | None]) -> list[Figure]:
-    """The mean of the values that are not None; no figure where there are none."""
+    """The mean of the values (from 0 to 1) that are not None; no figure where there are none."""
     over = tuple(index for index, value in enumerate(values) if value is not None)
-    present = np.asarray([value for value in values if value is not None], dtype=np.float64)
-    return [Figure(name, lambda drawn: float(present[drawn].mean()), over)] if over else []
+    present = tuple(float(value) for value in values if value is not None)
+    column = np.asarray(present)
+    return [Figure(name, lambda drawn: float(column[drawn].mean()), over, present)] if over else []
 
 
 def accuracy_figures(graded: Sequence[Graded]) -> list[Figure]:

@@ -17,7 +17,7 @@ from luthier.evaluation.graders.grader import Figure, Graded, Grader
 from luthier.evaluation.graders.verdict import VerdictWord
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.runner import EvalResult, grade_safely
-from luthier.evaluation.stats import Interval, bootstrap_metric
+from luthier.evaluation.stats import Interval, bootstrap_mean, bootstrap_metric
 
 NUM_RESAMPLES = 1000
 
@@ -55,7 +55,7 @@ def score(
 ) -> tuple[GraderScores, ...]:
     """Grade the kept answers with every grader and work out its figures.
 
-    Where items share a source, whole sources are drawn. Raises EvaluationError where the answers are not to
+    num_resamples: for figures that are no means. Where items share a source, whole sources are drawn. Raises EvaluationError where the answers are not to
     these items.
     """
     answers = {one.id: one.answer for one in result.items}
@@ -79,7 +79,12 @@ def score(
 def _measured(figure: Figure, graded: Sequence[Graded], num_resamples: int, seed: int) -> Measured:
     count = len(figure.over)
     clusters = [_cluster(graded[place].item) for place in figure.over]
-    interval = bootstrap_metric(figure.of, count, clusters=clusters, num_resamples=num_resamples, seed=seed)
+    if figure.values is not None:
+        interval = bootstrap_mean(figure.values, clusters=clusters, seed=seed)
+    else:
+        interval = bootstrap_metric(
+            figure.of, count, clusters=clusters, num_resamples=num_resamples, seed=seed
+        )
     return Measured(figure.name, figure.of(np.arange(count)), interval, count)
 
 
