@@ -118,11 +118,14 @@ def _tables(graded: Sequence[Graded], labels: Sequence[str]) -> Mapping[str, Any
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         gold_N, predicted_N, labels=present, zero_division=0.0
     )
+    # Of a single label scikit-learn would warn that it cannot know the others.
+    matrix = (
+        metrics.confusion_matrix(gold_N, predicted_N, labels=present).tolist()
+        if len(present) > 1
+        else [[len(graded)]]
+    )
     return {
-        "confusion": {
-            "labels": present,
-            "gold_by_predicted": metrics.confusion_matrix(gold_N, predicted_N, labels=present).tolist(),
-        },
+        "confusion": {"labels": present, "gold_by_predicted": matrix},
         "by_label": {
             label: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
             for label, p, r, f, n in zip(present, precision, recall, f1, support, strict=True)

@@ -55,8 +55,8 @@ def score(
 ) -> tuple[GraderScores, ...]:
     """Grade the kept answers with every grader and work out its figures.
 
-    num_resamples: for figures that are no means. Where items share a source, whole sources are drawn. Raises EvaluationError where the answers are not to
-    these items.
+    num_resamples: for figures that are no means. Where items share a source, whole sources are drawn.
+    Raises EvaluationError where the answers are not to these items.
     """
     answers = {one.id: one.answer for one in result.items}
     if set(answers) != {item.id for item in items}:
