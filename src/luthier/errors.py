@@ -9,7 +9,9 @@ LuthierError
 │   └── Interrupted   the user stopped the run; a checkpoint was written
 ├── CheckpointError   a checkpoint cannot be written, or is torn
 ├── RunError          a run folder is missing, taken or incomplete
+├── RegistryError     the store of specialists refuses, or what it holds is damaged
 ├── EvaluationError   a task, an item or a grader is wrong
+├── SandboxError      untrusted code cannot be run behind a wall here
 └── ExportError       a model cannot leave in the form that was asked for
     └── NotTheSame    the exported form gives other answers than the tested one
 
@@ -63,8 +65,16 @@ class RunError(LuthierError):
     """A run folder is missing, taken or incomplete."""
 
 
+class RegistryError(LuthierError):
+    """The store of specialists refuses, or what it holds is damaged."""
+
+
 class EvaluationError(LuthierError):
     """A task, an item or a grader is wrong."""
+
+
+class SandboxError(LuthierError):
+    """Untrusted code cannot be run behind a wall on this machine, or the wall itself failed."""
 
 
 class ExportError(LuthierError):

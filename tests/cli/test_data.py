@@ -78,6 +78,19 @@ def test_show_one_row(rows_file: Path, model_folder: str, tmp_path: Path) -> Non
     assert isinstance(absent.exception, DataError) and "no row at line 9" in str(absent.exception)
 
 
+def test_show_shows_the_rows_before_a_broken_one_and_those_after_it_by_number(
+    rows_file: Path, model_folder: str
+) -> None:
+    lines = rows_file.read_text(encoding="utf-8").splitlines()
+    rows_file.write_text("\n".join([lines[0], "{broken", lines[1]]), encoding="utf-8")
+    arguments = ["show", str(rows_file), "--model", model_folder, "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, DataError) and f"{rows_file}:2" in str(result.exception)
+    assert [row["line"] for row in json.loads(result.output)["rows"]] == [1]
+    after = CliRunner().invoke(app, [*arguments, "--row", "3"])
+    assert after.exit_code == 0 and [row["line"] for row in json.loads(after.output)["rows"]] == [3]
+
+
 def test_show_names_the_row_that_cannot_be_shown(model_folder: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": [{"role": "user", "content": "Hi"}]}', encoding="utf-8")

@@ -34,7 +34,7 @@ def _rows(prompts: list[str]) -> list[Row]:
 _BASE = [f"question {i}" for i in range(40)]
 
 
-@given(added=st.lists(st.text(max_size=5), max_size=20))
+@given(added=st.lists(st.text("abcé ", max_size=5).filter(str.strip), max_size=20))
 def test_adding_rows_moves_none_and_prompts_stay_together(added: list[str]) -> None:
     train, held_out = hold_out(_rows(_BASE), 0.3)
     train_more, held_out_more = hold_out(_rows(_BASE + added), 0.3)
@@ -52,6 +52,17 @@ def test_conversations_split_by_what_stands_before_the_answer() -> None:
     train, held_out = hold_out(rows, 0.4)
     asked = [{row.value["messages"][0]["content"] for row in side} for side in (train, held_out)]
     assert not asked[0] & asked[1] and len(train) + len(held_out) == 90
+
+
+def test_preferences_are_held_out_by_their_question() -> None:
+    answers = {side: {"from": "gpt", "value": side} for side in ("chosen", "rejected")}
+    questions = [[{"from": "human", "value": f"q{i % 30}"}] for i in range(90)]
+    rows = [
+        Row(Path("f"), n, {"conversations": question, **answers}) for n, question in enumerate(questions, 1)
+    ]
+    train, held_out = hold_out(rows, 0.4)  # one turn each: nothing is left where the last one is taken off
+    asked = [{row.value["conversations"][0]["value"] for row in side} for side in (train, held_out)]
+    assert not asked[0] & asked[1] and len(asked[0]) + len(asked[1]) == 30
 
 
 def test_an_empty_side_is_an_error() -> None:

@@ -11,7 +11,7 @@ from luthier.cli.common import console, quiet_libraries
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from luthier.pipeline import Outcome
+    from luthier.pipeline.make import Outcome
 
 
 def demo(
@@ -26,7 +26,7 @@ def demo(
     from luthier.demo.dataset import CLOSING_QUESTION, write_demo_dataset
     from luthier.demo.recipe import PROMPTS, RECIPE
     from luthier.errors import Interrupted
-    from luthier.pipeline import Specialist, make_specialist
+    from luthier.pipeline.make import SpecialistJob, make_specialist
     from luthier.training.progress import Progress
 
     quiet_libraries()
@@ -35,7 +35,7 @@ def demo(
         shutil.rmtree(folder / "steps")
     paths = write_demo_dataset(folder / "data", seed)
     facts = paths["facts_prompt"].read_text(encoding="utf-8").strip()
-    job = Specialist(
+    job = SpecialistJob(
         base=model,
         train=paths["train"],
         valid=paths["valid"],

@@ -11,18 +11,27 @@ from luthier.cli.common import console, print_json
 # Optional packages by the extra that installs them. An extra is listed once something here uses it.
 EXTRAS = {"test": ("pytest", "hypothesis", "statsmodels", "trl"), "lint": ("ruff", "mypy")}
 
+_SANDBOX = {
+    "bubblewrap": "code that a model wrote runs behind the full wall",
+    "namespaces": "code that a model wrote runs behind the full wall, made without bubblewrap",
+    "landlock": "a weaker wall; apt-get install bubblewrap, or allow user namespaces, for the full one",
+    "none": "no wall holds: code that a model wrote is not run; apt-get install bubblewrap",
+}
+
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print cores, memory, GPUs, the dtype chosen by a probe and why, and which extras are installed."""
+    """Print cores, memory, GPUs, the dtype chosen by a probe and why, and the sandbox, which extras are installed."""
     import platform
 
     import torch
 
     from luthier.models import hardware
+    from luthier.sandbox.levels import find_level
 
     total, available = hardware.memory_bytes()
     device = hardware.default_device()
     choice = hardware.choose_dtype(device)
+    wall = find_level()
     facts = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -39,6 +48,8 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         "dtype_reason": choice.reason,
         "versions": {name: metadata.version(name) for name in ("luthier", "torch", "transformers", "peft")},
         "torch_threads": torch.get_num_threads(),
+        "sandbox": wall.level.value,
+        "sandbox_missing": {level.value: reason for level, reason in wall.missing.items()},
         "extras": {
             extra: {package: find_spec(package) is not None for package in packages}
             for extra, packages in EXTRAS.items()
@@ -60,6 +71,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         f"python  {facts['python']}, "
         + ", ".join(f"{n} {versions(n)}" for n in ("torch", "transformers", "peft"))
     )
+    screen.print(f"sandbox {wall.level}: {_SANDBOX[wall.level.value]}")
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
         state = (

@@ -22,7 +22,9 @@ from luthier.cli import (
     methods,
     models,
     runs,
+    sandbox,
     selftest,
+    specialists,
     train,
 )
 from luthier.errors import LuthierError
@@ -60,7 +62,9 @@ app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(sandbox.app, name="sandbox")
 app.command("runs")(runs.runs)
+app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)

@@ -121,6 +121,8 @@ def _plan(layers: "list[Layer]", where: str) -> "Plan":
         f"{rows.num_rows} rows{units}, {rows.num_tokens} tokens, {rows.num_supervised} supervised; "
         f"{plan.num_steps} steps; computing in {plan.dtype_name}: {plan.dtype_reason}"
     )
+    if plan.token_store is not None:
+        screen.print(plan.token_store)
     if rows.num_documents:
         screen.print(f"{rows.num_documents} of these rows are pieces of documents, learnt whole")
     for split, dataset in (("training", plan.train_rows), ("validation", plan.validation_rows)):
@@ -189,7 +191,7 @@ def _resume(folder: Path) -> None:
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     from luthier.cli.diagnose import print_diagnosis
     from luthier.errors import Interrupted
-    from luthier.pipeline import task_evaluators
+    from luthier.pipeline.evaluators import task_evaluators
     from luthier.training.diagnose import diagnose_run
     from luthier.training.job import run_job
     from luthier.training.progress import Progress

@@ -7,11 +7,11 @@ Stratified, the groups of each label are dealt out in the order of reading: a gr
 groups of the label than their share asks for, and the hash chooses among these in proportion to what they lack. So each
 side has of each label its share to within about a group, and rows that are added at the end move none before them.
 
-`hold_out` is what training does where no validation file is given: by the hash of a row's prompt alone.
+`hold_out` is what training does where no validation file is given: by the hash of what a row asks alone.
 Knows nothing of tokens, of files, and of how rows are grouped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.checks.finding import SPLITS, SplitName
+from luthier.data.formats import read_example
 from luthier.data.groups import Groups
 from luthier.data.shingles import mix
 from luthier.data.sources import Row
@@ -103,15 +104,17 @@ def _dealt(strata: Sequence[int], draws: Sequence[float], shares: Sequence[float
     return sides
 
 
-def hold_out(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
-    """(train, validation) rows; about `share` of the prompts are held out.
+def hold_out(
+    rows: Sequence[Row], share: float, format_of: Callable[[Row], str | None] = lambda row: None
+) -> tuple[list[Row], list[Row]]:
+    """(train, validation) rows; about `share` of the prompts are held out, whole: rows that ask the same stay together.
 
-    Raises DataError if a side is empty.
+    `format_of` tells a row's format, where it is known. Raises DataError if a side is empty or a row has no format.
     """
     train: list[Row] = []
     held_out: list[Row] = []
     for row in rows:
-        digest = hash_json(_prompt(row.value)).removeprefix("sha256:")
+        digest = hash_json(_asked(row, format_of(row))).removeprefix("sha256:")
         side = held_out if int(digest[:8], 16) / 2**32 < share else train
         side.append(row)
     if not train or not held_out:
@@ -122,8 +125,8 @@ def hold_out(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     return train, held_out
 
 
-def _prompt(value: dict[str, Any]) -> Any:
-    messages = value.get("messages")
-    if isinstance(messages, list) and messages:
-        return messages[:-1]
-    return next((value[key] for key in ("prompt", "question", "instruction", "text") if key in value), value)
+def _asked(row: Row, format: str | None) -> Any:
+    """What stands before a row's answer, whatever its format; of a document, the document."""
+    _, example = read_example(row.value, where=row.where, format=format)
+    turns = [message.to_dict() for message in example.before_answer]
+    return turns or example.text

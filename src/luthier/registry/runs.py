@@ -9,16 +9,18 @@
     model/             the adapter or the weights that came out
     report.html        all of it for a person
     status.json        the run's status word, since when, why, and which process holds it
+    .lock              held by the process that trains it, for as long as that lives
 
 This file knows nothing of models, of what an event holds beyond its `step`, or of how a run is trained.
 """
 
+import contextlib
 import difflib
 import json
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,6 +33,7 @@ from luthier.errors import RunError
 from luthier.files import atomic_directory, write_json_atomic, write_text_atomic
 from luthier.registry.environment import environment as environment
 from luthier.registry.event_log import append_event, read_events, truncate_events_after
+from luthier.registry.run_lock import Taken, is_locked, is_ours, lock_folder
 
 _SAME_PROCESS_SECONDS = 2.0
 """A process that started this near to the recorded time is the recorded one, not a reused id."""
@@ -123,7 +126,7 @@ class Run:
         raw = _read_status(self.status_path)
         status = RunStatus(raw["status"])
         reason = raw.get("reason")
-        if status is RunStatus.RUNNING and not _holder_lives(raw):
+        if status is RunStatus.RUNNING and not _holder_lives(raw, self.folder):
             status = RunStatus.INTERRUPTED
             reason = f"its process ({raw.get('pid')}) ended without writing a status"
         return StatusRecord(status, str(raw.get("updated", "")), reason, raw.get("pid"))
@@ -138,14 +141,44 @@ class Run:
         Raises RunError where another live process is running this run: two writers would mix their metrics.
         """
         word = RunStatus(status)
-        if self.status_path.exists():
+        if self.status_path.exists() and not is_ours(self.folder):
             raw = _read_status(self.status_path)
-            if raw["status"] == RunStatus.RUNNING and raw.get("pid") != os.getpid() and _holder_lives(raw):
+            if (
+                raw["status"] == RunStatus.RUNNING
+                and raw.get("pid") != os.getpid()
+                and _holder_lives(raw, self.folder)
+            ):
                 raise RunError(
                     f"{self.folder}: process {raw.get('pid')} runs it since {raw.get('updated')}. "
                     "Wait until it ends or stop it (Ctrl-C writes a checkpoint), then try again."
                 )
-        write_json_atomic(self.status_path, _status_now(word, reason))
+        try:
+            write_json_atomic(self.status_path, _status_now(word, reason))
+        except OSError as error:
+            raise RunError(
+                f"{self.status_path}: cannot write: {error.strerror}. Free space or make the folder writable, then "
+                "continue with --resume."
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process can train this run. The lock dies with the process, however that dies.
+
+        Raises RunError where another holds it, or where the folder cannot be written to.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock_folder(self.folder))
+            except Taken as error:
+                raise RunError(
+                    f"{self.folder}: another process trains this run ({_holder(self.status_path)}). "
+                    "Wait until it ends or stop it (Ctrl-C writes a checkpoint), then try again."
+                ) from error
+            except OSError as error:
+                raise RunError(
+                    f"{self.folder}: cannot write here: {error.strerror}. Make the folder writable, then try again."
+                ) from error
+            yield
 
     def append_metrics(self, event: Mapping[str, Any]) -> None:
         """Add one event to metrics.jsonl; see `event_log.append_event`."""
@@ -310,10 +343,22 @@ def _datasets(run: Run) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
-def _holder_lives(raw: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote the status lives. On another machine: taken as alive."""
+def _holder(path: Path) -> str:
+    with contextlib.suppress(RunError):
+        raw = _read_status(path)
+        return f"process {raw.get('pid')} on {raw.get('host')}, since {raw.get('updated')}"
+    return "its status cannot be read"
+
+
+def _holder_lives(raw: Mapping[str, Any], folder: Path) -> bool:
+    """Whether the process that wrote the status lives. On another machine: taken as alive.
+
+    The lock knows it for certain; where there is none, the process id and its start, which a set clock moves.
+    """
     if raw.get("host") not in (None, socket.gethostname()):
         return True
+    if (locked := is_locked(folder)) is not None:
+        return locked
     pid = raw.get("pid")
     if not isinstance(pid, int):
         return False

@@ -3,16 +3,17 @@
 A checkpoint holds what the next step depends on and nothing else: trainable weights, optimizer state, every
 random generator, and the loop's own counters (the data order and the schedule follow from the step). Nothing
 is pickled: tensors are safetensors, the rest is JSON. A folder counts only if its manifest names every file
-with its hash; a torn one is passed over for the one before, aloud.
+with its hash; a torn one is set aside, aloud, and the one before is used. So it is with the best weights.
 This file knows nothing of how weights are trained.
 """
 
 import contextlib
 import json
+import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from luthier.hashing import hash_file
 
 _MANIFEST = "manifest.json"
 _FILES = {"weights.safetensors", "optimizer.safetensors", "state.json"}
+_BEST_FILES = {"weights.safetensors", "best.json"}
 _NAME = re.compile(r"step-(\d{8})$")
+_TORN = ".torn"
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ class CheckpointStore:
             save_file({**tensors, **random_tensors}, beside / "optimizer.safetensors")
             state = {"step": step, "counters": dict(counters), "optimizers": scalars, "random": random_state}
             (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            hashes = {file.name: hash_file(file) for file in sorted(beside.iterdir())}
-            (beside / _MANIFEST).write_text(json.dumps(hashes, indent=2), encoding="utf-8")
+            _write_manifest(beside)
         for old in self.list()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
         return path
@@ -71,6 +73,7 @@ class CheckpointStore:
         with self._refusals(path), atomic_directory(path) as beside:
             save_file(trainable_weights(model), beside / "weights.safetensors")
             write_json_atomic(beside / "best.json", dict(record))
+            _write_manifest(beside)
 
     @contextlib.contextmanager
     def _refusals(self, path: Path) -> Iterator[None]:
@@ -85,12 +88,34 @@ class CheckpointStore:
             ) from error
 
     def load_best(self, model: nn.Module) -> bool:
-        """Put the best weights into the model; False where none were kept."""
-        path = self.folder / "best" / "weights.safetensors"
+        """Put the best weights into the model; False where none were kept. Raises CheckpointError where torn."""
+        path = self.folder / "best"
         if not path.exists():
             return False
-        load_trainable_weights(model, load_file(path))
+        if (problem := verify(path, _BEST_FILES)) is not None:
+            raise CheckpointError(
+                f"{path}: the best weights are torn ({problem}). To keep the last weights instead, remove this folder "
+                "and resume"
+            )
+        load_trainable_weights(model, load_file(path / "weights.safetensors"))
         return True
+
+    def mend_best(self, best_step: int | None) -> str | None:
+        """Before a run goes on: bring `best` back where a kill fell between its renames; say what is wrong with it.
+
+        `best_step`: the step whose weights the best ones are, as the checkpoint remembers; None where there were none.
+        What is said means that nothing is left of them.
+        """
+        path = self.folder / "best"
+        aside = [one for one in self.folder.glob(".best.*.tmp") if verify(one, _BEST_FILES) is None]
+        if not path.exists() and aside:  # old and new both stand beside: the one that the checkpoint knows
+            os.replace(min(aside, key=lambda one: _best_step(one) != best_step), path)
+        _remove_litter(self.folder, "best")
+        problem = verify(path, _BEST_FILES) if path.exists() else "they are missing"
+        if problem is None:
+            return None
+        _set_aside(path)
+        return problem if best_step is not None else None
 
     def list(self) -> list[Path]:
         """The `step-N` folders, oldest first."""
@@ -106,17 +131,18 @@ class CheckpointStore:
     ) -> tuple[int, dict[str, Any]] | None:
         """Restore the newest whole checkpoint; returns (steps done, counters), or None where there is none.
 
-        A torn one is named through `say` and passed over. What a killed process left half-written is removed.
+        A torn one is named through `say` and set aside as `step-N.torn`: among those that are kept it would take the
+        place of a whole one. What a killed process left half-written is removed.
         Raises CheckpointError where there are checkpoints and every one is torn.
         """
-        for litter in self.folder.glob(".*.tmp"):
-            shutil.rmtree(litter, ignore_errors=True)
-        paths = self.list()
+        _remove_litter(self.folder, "step-*")
+        paths, torn = self.list(), []
         if not paths:
             say("there is no checkpoint yet: starting at the first step")
         for path in reversed(paths):
             problem = verify(path)
             if problem is not None:
+                torn.append(path)
                 say(f"checkpoint {path.name} is torn ({problem}); using the one before it")
                 continue
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -124,6 +150,8 @@ class CheckpointStore:
             tensors = load_file(path / "optimizer.safetensors")
             _unpack_optimizers(optimizers, tensors, state["optimizers"])
             _unpack_random(tensors, state["random"])
+            for one in torn:
+                _set_aside(one)
             return int(state["step"]), dict(state["counters"])
         if paths:
             raise CheckpointError(
@@ -133,21 +161,62 @@ class CheckpointStore:
         return None
 
 
-def verify(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None where every file is there with its hash."""
+def verify(path: Path, files: Collection[str] = _FILES) -> str | None:
+    """What is wrong with a folder of `files`, or None where each is there with its hash.
+
+    Further files are no fault. A checkpoint must also lie under the name of its own step.
+    """
+    manifest = path / _MANIFEST
+    if manifest.exists() and not manifest.is_file():
+        return "its manifest is no file"  # opening a pipe would wait for ever
     try:
-        hashes = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        hashes = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         return f"no readable manifest: {error}"
-    if not isinstance(hashes, dict) or not hashes.keys() >= _FILES:
+    if not isinstance(hashes, dict) or hashes.keys() != set(files):
         return "the manifest does not name every file"
     for name, expected in hashes.items():
         file = path / name
         if not file.exists():
             return f"{name} is missing"
-        if hash_file(file) != expected:
+        if not file.is_file():
+            return f"{name} is no file"
+        try:
+            found = hash_file(file)
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        if found != expected:
             return f"{name} does not have the hash that was written"
+    if (name := _NAME.match(path.name)) and (step := _step(path)) != int(name[1]):
+        return f"it is the checkpoint of step {step}, under another name"
     return None
+
+
+def _step(path: Path) -> int:
+    return int(json.loads((path / "state.json").read_text(encoding="utf-8"))["step"])
+
+
+def _best_step(path: Path) -> int | None:
+    return json.loads((path / "best.json").read_text(encoding="utf-8")).get("step")  # type: ignore[no-any-return]
+
+
+def _write_manifest(folder: Path) -> None:
+    hashes = {file.name: hash_file(file) for file in sorted(folder.iterdir())}
+    (folder / _MANIFEST).write_text(json.dumps(hashes, indent=2), encoding="utf-8")
+
+
+def _remove_litter(folder: Path, names: str) -> None:
+    """What a killed process left half-written."""
+    for litter in folder.glob(f".{names}.*.tmp"):
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Under a name that nobody looks for. What cannot be renamed stays, and is passed over again."""
+    aside = path.with_name(path.name + _TORN)
+    with contextlib.suppress(OSError):
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(path, aside)
 
 
 def trainable_weights(model: nn.Module) -> dict[str, Tensor]:

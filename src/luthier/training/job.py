@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from luthier.chat.render import Renderer
 from luthier.chat.templates import FAMILIES, load_family
 from luthier.config import Layer
 from luthier.data.batches import Batch, BatchPlan, Cut
 from luthier.data.dataset import TokenDataset
-from luthier.errors import ConfigError, LuthierError
+from luthier.data.token_store import TokenStore, default_token_store
+from luthier.errors import CheckpointError, ConfigError, LuthierError
 from luthier.models.embedded import EMBEDDED
 from luthier.models.forward import causal_parts
 from luthier.models.fresh import new_model
@@ -42,7 +44,7 @@ from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
-from luthier.training.manifest import data_manifest
+from luthier.training.manifest import data_files, data_manifest
 from luthier.training.method_config import PrefixMethod, PromptMethod
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
@@ -57,7 +59,7 @@ from luthier.training.recipe import (
 )
 from luthier.training.reference import with_references
 from luthier.training.report import write_report
-from luthier.training.rows import read_datasets
+from luthier.training.tokens import read_tokens
 from luthier.training.tracking import End, EndWord, Tracker
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
@@ -78,6 +80,8 @@ class Plan:
     device: torch.device
     compute_dtype: torch.dtype
     dtype_reason: str
+    token_store: str | None = None
+    """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
 
     @property
     def recipe(self) -> Recipe:
@@ -119,7 +123,9 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
     _check_length(first, source)
 
     objective = make_objective(first.objective)
-    train_rows, validation_rows = read_datasets(first, objective, renderer, tokenizer)
+    files = data_files(first)
+    tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
+    train_rows, validation_rows = tokens.train, tokens.validation
     implied = list(_implied_by_model(layers, where))
     if train_rows.num_units < FEW_ROWS:
         implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
@@ -143,11 +149,12 @@ def plan_job(layers: Sequence[Layer], *, where: str = "recipe") -> Plan:
         source,
         train_rows,
         validation_rows,
-        data_manifest(recipe, train_rows, validation_rows),
+        data_manifest(files, train_rows, validation_rows, tokens.num_rows),
         num_steps,
         device,
         compute_dtype,
         reason,
+        tokens.said,
     )
 
 
@@ -163,8 +170,19 @@ def run_job(
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
-    or the last ones where nothing was held out.
+    or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
+    with run.locked():
+        return _run_locked(plan, run, tracker, evaluators, resume)
+
+
+def _run_locked(
+    plan: Plan,
+    run: Run,
+    tracker: Tracker,
+    evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    resume: bool,
+) -> JobResult:
     recipe = plan.recipe
     run.set_status(RunStatus.RUNNING)
     end = End(step=0, status="failed", reason="stopped before the first step")
@@ -197,7 +215,7 @@ def run_job(
         end = _end(result)
         if result.outcome != "interrupted":
             store.load_best(model)
-            save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+            _save(model, plan, run)
         trainable, total = count_parameters(model)
     except BaseException as error:
         word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -209,6 +227,15 @@ def run_job(
         finally:  # a tracker that cannot write must not keep the status word from being true
             run.set_status(end.status, end.reason)
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
+
+
+def _save(model: Any, plan: Plan, run: Run) -> None:
+    try:
+        save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
+    except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
+        raise CheckpointError(
+            f"cannot write the model {run.model_folder}: {error}. Free some space and resume: every step is kept"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:

@@ -119,8 +119,12 @@ def train(
     model, done, progress = learner.model, 0, Progress()
     states = [*optimizers, average] if average else list(optimizers)
     said = list(notes)  # a tracker is told nothing before its start
-    if resume and (restored := store.load_latest(model, states, said.append)):
-        done, progress = restored[0], Progress(**restored[1])
+    if resume:
+        if restored := store.load_latest(model, states, said.append):
+            done, progress = restored[0], Progress(**restored[1])
+        if problem := store.mend_best(progress.best_step):
+            said.append(f"the best weights so far are gone ({problem}); the best from here on are kept")
+            progress.best_validation_loss = progress.best_step = None
     tracker.start(config.num_steps, done)
     for text in said:
         tracker.message(text)

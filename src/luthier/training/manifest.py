@@ -23,19 +23,24 @@ _PLACED = ("data", "evaluation")  # the parts of a recipe that name data
 
 
 @dataclass(frozen=True)
-class _Read:
-    """One file that the run reads, and for what. `dataset`: the version that the user named for it."""
+class DataFile:
+    """One file that the run reads, for what, and its hash. `dataset`: the version that the user named for it."""
 
     role: str
     place: str
-    source: SourceFile
+    sha256: str
     dataset: str | None
 
 
 def data_manifest(
-    recipe: Recipe, train_rows: TokenDataset, validation_rows: TokenDataset | None
+    files: Sequence[DataFile],
+    train_rows: TokenDataset,
+    validation_rows: TokenDataset | None,
+    num_rows: Mapping[str, int],
 ) -> list[dict[str, Any]]:
-    """An entry for each file: role, path, sha256, rows; of training and validation files the counts of tokens too.
+    """`num_rows`: the rows of each file that was read before; the others are counted.
+
+    An entry for each file: role, path, sha256, rows; of training and validation files the counts of tokens too.
 
     Every entry of a training or validation file has `dataset_id`, the id of all of these files together, and
     `dataset`, the version (`name@id`) that was named or that the store knows to hold exactly these files.
@@ -43,14 +48,11 @@ def data_manifest(
     counts = {"train": train_rows, "validation": validation_rows}
     repeated = {role: num_repeated(dataset) for role, dataset in counts.items() if dataset is not None}
     entries = []
-    for read in _files(recipe):
-        rows = sum(1 for _ in read_rows(read.source.place))
-        entry: dict[str, Any] = {
-            "role": read.role,
-            "path": read.source.place,
-            "sha256": _hash(read.source),
-            "rows": rows,
-        }
+    for read in files:
+        rows = num_rows.get(read.place)
+        if rows is None:
+            rows = sum(1 for _ in read_rows(read.place))
+        entry: dict[str, Any] = {"role": read.role, "path": read.place, "sha256": read.sha256, "rows": rows}
         if (dataset := counts.get(read.role)) is not None:
             entry |= {"tokens": dataset.num_tokens, "supervised_tokens": dataset.num_supervised}
             entry |= {"token_rows": dataset.num_rows, "repeated_rows": repeated[read.role]}
@@ -109,14 +111,15 @@ def pin_versions(layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def _files(recipe: Recipe) -> list[_Read]:
+def data_files(recipe: Recipe) -> list[DataFile]:
+    """Every file that the recipe names, hashed. Raises DataError where one cannot be read."""
     places = [("train", place) for place in recipe.data.train]
     if recipe.data.validation is not None:
         places.append(("validation", recipe.data.validation))
     if recipe.evaluation.items is not None:
         places.append(("evaluation items", recipe.evaluation.items))
     return [
-        _Read(role, place, source, _named(place))
+        DataFile(role, source.place, _hash(source), _named(place))
         for role, place in places
         for path in resolve_place(place, _SPLITS.get(role))
         for source in find_files(path)

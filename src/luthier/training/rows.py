@@ -26,19 +26,24 @@ from luthier.training.recipe import DataConfig, Recipe
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows that were read, their fields renamed, and what each file was recognised as."""
+    """Rows that were read, their fields renamed, what each file was recognised as and how many rows it has."""
 
     rows: list[Row]
     formats: dict[str, FileFormat]
+    num_rows: dict[str, int]
 
     def format(self, row: Row) -> str | None:
         return self.formats[row.file].of(row.value)
 
 
 def read_datasets(
-    recipe: Recipe, objective: Objective, renderer: Renderer, tokenizer: Any
+    recipe: Recipe,
+    objective: Objective,
+    renderer: Renderer,
+    tokenizer: Any,
+    count: Callable[[str, int], None] = lambda file, num_rows: None,
 ) -> tuple[TokenDataset, TokenDataset | None]:
-    """(training rows, validation rows or None), as tokens.
+    """(training rows, validation rows or None), as tokens. `count` hears of each file how many rows it has.
 
     Raises DataError or TemplateError with file and line, ConfigError where the recipe asks for what the data has not.
     """
@@ -47,8 +52,11 @@ def read_datasets(
     if recipe.data.validation is not None:
         held_out = _read([recipe.data.validation], "valid", recipe.data)
     elif recipe.data.validation_share > 0:
-        kept, held = hold_out(train.rows, recipe.data.validation_share)
-        train, held_out = _Rows(kept, train.formats), _Rows(held, train.formats)
+        kept, held = hold_out(train.rows, recipe.data.validation_share, train.format)
+        train, held_out = (_Rows(some, train.formats, train.num_rows) for some in (kept, held))
+    for read in (train, held_out):
+        for file, num_rows in (read.num_rows if read is not None else {}).items():
+            count(file, num_rows)
     dataset = _tokens(train, recipe, objective, renderer, tokenizer)
     if dataset.num_supervised == 0:
         raise DataError(
@@ -84,7 +92,7 @@ def _read(places: Iterable[str], split: str, config: DataConfig) -> _Rows:
     renamed = [
         replace(row, value=formats[row.file].rename(row.value)) for rows in by_file.values() for row in rows
     ]
-    return _Rows(renamed, formats)
+    return _Rows(renamed, formats, {file: len(rows) for file, rows in by_file.items()})
 
 
 def _tokens(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from luthier.chat.render import Renderer
     from luthier.data.sources import Row
+    from luthier.errors import DataError
 
 
 def show(
@@ -36,44 +37,47 @@ def show(
     from luthier.cli.common import model_ref, quiet_libraries
     from luthier.models.load import find_model, load_tokenizer
 
-    chosen = _choose(file, num_rows, row, format, fields or ())
+    chosen, problem = _choose(file, num_rows, row, format, fields or ())
     quiet_libraries()
     tokenizer = load_tokenizer(find_model(model_ref(model)).tokenizer_place)
     renderer = Renderer(tokenizer)
     shown = [_rendered(renderer, tokenizer, one, name) for one, name in chosen]
     if as_json:
         print(json.dumps({"file": file, "model": model, "rows": shown}))
-        return
-    _print_rows(shown)
+    elif shown:
+        _print_rows(shown)
+    if problem is not None:
+        raise problem
 
 
 def _choose(
     file: str, num_rows: int, number: int | None, format: str | None, fields: Sequence[str]
-) -> "list[tuple[Row, str | None]]":
-    """The first rows of the file, or the one with that number, each with its format.
+) -> "tuple[list[tuple[Row, str | None]], DataError | None]":
+    """The first rows of the file, or the one with that number, each with its format; and what stopped the reading.
 
-    Raises DataError where there is none, and at a row before it that cannot be read.
+    Raises DataError where there is no such row.
     """
     from dataclasses import replace
-    from itertools import islice
 
     from luthier.data.formats import parse_fields, recognise_file
-    from luthier.data.sources import find_files, head_values, read_rows
+    from luthier.data.sources import UnreadableRow, find_files, head_values, read_every_row
     from luthier.errors import DataError
 
-    formats = {
-        source.place: recognise_file(head_values(source), format=format, fields=parse_fields(fields))
-        for source in find_files(file)
-    }
-    rows = (replace(row, value=formats[row.file].rename(row.value)) for row in read_rows(file))
+    chosen: list[tuple[Row, str | None]] = []
+    for source in find_files(file):
+        recognised = recognise_file(head_values(source), format=format, fields=parse_fields(fields))
+        for row in read_every_row(source):
+            last = row
+            if number not in (None, row.number):
+                continue
+            if isinstance(row, UnreadableRow):
+                return chosen, DataError(row.problem)
+            renamed = replace(row, value=recognised.rename(row.value))
+            chosen.append((renamed, recognised.of(renamed.value)))
+            if len(chosen) == (num_rows if number is None else 1):
+                return chosen, None
     if number is None:
-        return [(row, formats[row.file].of(row.value)) for row in islice(rows, num_rows)]
-    last = None
-    for row in rows:
-        if row.number == number:
-            return [(row, formats[row.file].of(row.value))]
-        last = row
-    assert last is not None
+        return chosen, None
     raise DataError(
         f"{file}: there is no row at {last.unit} {number}; the last row is at {last.unit} {last.number}"
     )

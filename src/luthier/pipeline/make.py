@@ -6,7 +6,7 @@ This file knows nothing of screens: it tells a `Say` what each step found.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ import yaml
 from luthier.chat.messages import Message
 from luthier.config import Layer
 from luthier.data.checks import check_files
-from luthier.data.places import resolve_file
-from luthier.errors import DataError, EvaluationError
+from luthier.errors import DataError
 from luthier.evaluation.answerer import ModelAnswerer
 from luthier.evaluation.compare import Comparison, compare
 from luthier.evaluation.runner import EvalResult, evaluate, load_result, save_result
@@ -25,22 +24,20 @@ from luthier.evaluation.task import load_items
 from luthier.export.certificate import certify
 from luthier.export.merge import merge
 from luthier.files import write_json_atomic
-from luthier.hashing import hash_file, hash_json
+from luthier.hashing import hash_file
 from luthier.models.generate import Sampling, generate
-from luthier.models.load import LoadedModel, find_model, load_model
+from luthier.models.load import LoadedModel, load_model
+from luthier.pipeline.evaluators import task_evaluators
+from luthier.pipeline.identity import model_hash
+from luthier.pipeline.steps import Say, Steps
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
-from luthier.training.job import Plan, plan_job, run_job
-from luthier.training.learner import precision
-from luthier.training.loop import Evaluator, Measured
+from luthier.training.job import plan_job, run_job
 from luthier.training.manifest import same_data
-from luthier.training.tracking import MetricsFile, Sample, Tracker, Trackers
-
-Say = Callable[[str, str], None]
-"""Is told (name of the step, one line with its result)."""
+from luthier.training.tracking import MetricsFile, Tracker, Trackers
 
 
 @dataclass(frozen=True)
-class Specialist:
+class SpecialistJob:
     """What to make: a base, its data, what it is asked, and the prompts that an untuned base would be given.
 
     `test` is what the specialist is for; `other` is what it must leave alone (other domains, small talk).
@@ -87,41 +84,7 @@ class Outcome:
         }
 
 
-class Steps:
-    """Finished steps of one folder: `steps/NAME.json` holds the hash of a step's inputs and its result."""
-
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._folder, self._say = folder / "steps", say
-
-    def do(
-        self,
-        name: str,
-        inputs: Any,
-        work: Callable[[], dict[str, Any]],
-        tell: Callable[[dict[str, Any]], str],
-    ) -> dict[str, Any]:
-        """Do a step, or read its result back where it was done with the same inputs and its files stand."""
-        path, inputs_hash = self._folder / f"{name.replace(' ', '-')}.json", hash_json(inputs)
-        if (done := _read_step(path)) is not None and done["inputs"] == inputs_hash:
-            result: dict[str, Any] = done["result"]
-            if all(Path(file).exists() for file in result.get("files", [])):
-                self._say(name, f"{tell(result)} (done before)")
-                return result
-        result = work()
-        write_json_atomic(path, {"inputs": inputs_hash, "result": result})
-        self._say(name, tell(result))
-        return result
-
-
-def _read_step(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) and {"inputs", "result"} <= value.keys() else None
-
-
-def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
+def make_specialist(job: SpecialistJob, say: Say, tracker: Tracker) -> Outcome:
     """Run the whole job. Raises DataError where the data check finds errors, NotTheSame where the merge differs."""
     steps, files = Steps(job.folder, say), (job.train, job.valid, job.test, job.other)
     data = {path.stem: hash_file(path) for path in files}
@@ -160,16 +123,7 @@ def make_specialist(job: Specialist, say: Say, tracker: Tracker) -> Outcome:
     return outcome
 
 
-def model_hash(ref: str) -> str:
-    """The identity of a local model's weights; a hub model is known by its name."""
-    source = find_model(ref)
-    folder = source.adapter or Path(source.base)
-    if not folder.is_dir():
-        return source.base
-    return hash_json({file.name: hash_file(file) for file in sorted(folder.glob("*.safetensors"))})
-
-
-def _check(job: Specialist) -> dict[str, Any]:
+def _check(job: SpecialistJob) -> dict[str, Any]:
     report = check_files([job.train], job.valid, job.test)
     if report.exit_code(strict=False):
         raise DataError(
@@ -183,7 +137,7 @@ def _check(job: Specialist) -> dict[str, Any]:
 
 
 def _answer_and_keep(
-    job: Specialist,
+    job: SpecialistJob,
     loaded: LoadedModel,
     name: str,
     items: Path,
@@ -207,7 +161,7 @@ def _answer_and_keep(
     return result, str(file)
 
 
-def _measure_base(job: Specialist) -> dict[str, Any]:
+def _measure_base(job: SpecialistJob) -> dict[str, Any]:
     """The base on the test items, bare and with the prompt that did best on the validation items."""
     loaded = load_model(job.base)
     bare, bare_file = _answer_and_keep(job, loaded, "base", job.test)
@@ -239,7 +193,7 @@ def _tell_base(found: Mapping[str, Any]) -> str:
     )
 
 
-def _train(job: Specialist, tracker: Tracker) -> dict[str, Any]:
+def _train(job: SpecialistJob, tracker: Tracker) -> dict[str, Any]:
     values = {
         **job.recipe,
         "model": {"name": job.base},
@@ -297,7 +251,7 @@ def _tell_run(found: Mapping[str, Any]) -> str:
     )
 
 
-def _evaluate_tuned(job: Specialist, model: str) -> dict[str, Any]:
+def _evaluate_tuned(job: SpecialistJob, model: str) -> dict[str, Any]:
     loaded = load_model(model)
     result, file = _answer_and_keep(job, loaded, "tuned", job.test)
     _, other = _answer_and_keep(job, loaded, "tuned", job.other)
@@ -315,7 +269,7 @@ def _merge(model: Path, out: Path) -> dict[str, Any]:
     return {"files": [str(out)]}
 
 
-def _verify(job: Specialist, model: Path, merged: Path) -> dict[str, Any]:
+def _verify(job: SpecialistJob, model: Path, merged: Path) -> dict[str, Any]:
     probes = [item.messages for item in load_items(job.test)[: job.num_probes]]
     certificate = certify(
         load_model(str(model)), load_model(str(merged)), probes, max_new_tokens=job.max_new_tokens
@@ -329,44 +283,3 @@ def _ask(loaded: LoadedModel, question: str, max_new_tokens: int) -> str:
     prompt = loaded.renderer.prompt([Message("user", question)])
     (ids,) = generate(loaded, [prompt], Sampling(max_new_tokens=max_new_tokens))
     return loaded.renderer.parse(ids).text
-
-
-def task_evaluators(plan: Plan) -> Callable[[Any], Sequence[Evaluator]] | None:
-    """The evaluators of a run: its `evaluation.items` asked greedily, or None where the recipe names none.
-
-    Raises EvaluationError at once where the items are wrong, so that no run fails at its first evaluation.
-    """
-    config = plan.recipe.evaluation
-    if config.items is None:
-        return None
-    items = load_items(resolve_file(config.items))[: config.max_items]
-    if not items:
-        raise EvaluationError(f"{config.items}: no items")
-
-    def make(model: Any) -> Sequence[Evaluator]:
-        source = find_model(plan.recipe.model.name or str(plan.recipe.model.tokenizer))
-        loaded = LoadedModel(model, plan.tokenizer, plan.renderer, source, plan.device, plan.compute_dtype)
-        answerer = ModelAnswerer(loaded, "in training")
-
-        def measure(_: Any) -> Measured:
-            model.eval()
-            try:
-                with precision(plan.device, plan.compute_dtype):
-                    result = evaluate(answerer, items, max_new_tokens=config.max_new_tokens)
-            finally:
-                model.train()
-            asked = {item.id: item for item in items}
-            samples = [
-                Sample(
-                    question=asked[one.id].messages[-1].content,
-                    answer=one.answer,
-                    expected=asked[one.id].answer or " and ".join(words[0] for words in asked[one.id].must),
-                    verdict=one.verdict.value,
-                )
-                for one in result.items[: config.num_samples]
-            ]
-            return Measured({"accuracy": result.accuracy}, samples)
-
-        return [measure]
-
-    return make

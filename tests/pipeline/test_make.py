@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.training.toys import model_folder
 
 from luthier.errors import DataError
-from luthier.pipeline import Outcome, Specialist, make_specialist
+from luthier.pipeline.make import Outcome, SpecialistJob, make_specialist
 from luthier.training.tracking import Trackers
-from tests.training.toys import model_folder
 
 ANSWERS = {"How wide is it?": "It is 68 metres wide.", "How high is it?": "It is 3 metres high."}
 
@@ -24,10 +24,10 @@ def turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def job(folder: Path, steps: int = 4) -> Specialist:
+def job(folder: Path, steps: int = 4) -> SpecialistJob:
     data = folder / "data"
     asked = list(ANSWERS.items())
-    return Specialist(
+    return SpecialistJob(
         base=str(folder / "base") if (folder / "base").exists() else str(model_folder(folder / "base")),
         train=write(
             data / "train.jsonl", [{"messages": turns(f"{q} ({n})", a)} for q, a in asked for n in range(6)]
@@ -48,7 +48,7 @@ def job(folder: Path, steps: int = 4) -> Specialist:
     )
 
 
-def make(what: Specialist) -> tuple[Outcome, dict[str, str]]:
+def make(what: SpecialistJob) -> tuple[Outcome, dict[str, str]]:
     told: dict[str, str] = {}
     outcome = make_specialist(what, lambda name, line: told.__setitem__(name, line), Trackers([]))
     return outcome, told

@@ -1,0 +1,110 @@
+"""`luthier specialists`, on a real run of a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from luthier.cli.main import app
+from luthier.errors import RegistryError, RunError
+from luthier.models.load import load_model
+from luthier.registry.runs import create_run
+from luthier.registry.specialists import SpecialistStore
+from tests.toy import byte_tokenizer, tiny_model
+
+PROMPT = "Answer in metres.\n"
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(folder)
+    tiny_model(vocab_size=len(tokenizer)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: str) -> Path:
+    """A finished run of two steps, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": PROMPT},
+                {"role": "user", "content": f"How long is {number}?"},
+                {"role": "assistant", "content": f"{number} metres."},
+            ]
+        }
+        for number in range(8)
+    ]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    asked = ["train", "--data", "rows.jsonl", "--model", model_folder, "--name", "first", "train.max_steps=2"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    return Path("runs/first")
+
+
+def say(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["specialists", *words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output
+
+
+def test_from_a_run_to_production_and_back(run: Path) -> None:
+    assert "no specialists yet" in say()
+    assert "kept as lengths@1" in say("commit", str(run), "--name", "lengths", "-m", "first try")
+    assert "is this very bundle already" in say("commit", str(run), "--name", "lengths")
+    shown = json.loads(say("show", "lengths", "--json"))
+    assert shown["manifest"]["system_prompt"] == PROMPT and shown["message"] == "first try"
+    assert shown["manifest"]["data"][0]["rows"] == 8 and shown["form"] == "adapter"
+    store = SpecialistStore(Path("specialists"))
+    first = store.find("lengths")
+    with store.artifacts.open(first.files["examples.jsonl"]) as file:
+        asked = [json.loads(line)["messages"] for line in file.read().splitlines()]
+    assert asked[0] == [{"role": "user", "content": "How long is 0?"}] and len(asked) == 8
+    load_model(str(store.opened(first) / "model"))  # what was kept answers
+
+    refused = CliRunner().invoke(app, ["specialists", "promote", "lengths@1"])
+    assert isinstance(refused.exception, RegistryError) and "has no verdict" in str(refused.exception)
+    assert "promote lengths@1 as production" in say("promote", "lengths@1", "--force", "--reason", "a demo")
+    say("commit", str(run), "--name", "lengths", "--system", "Answer in feet.", "--licence", "MIT")
+    store.attach(store.find("lengths@2"), "verdict", {"word": "ship"})
+    assert "(was 1)" in say("promote", "lengths@2")
+    table = say()
+    assert "lengths@2" in table and "production" in table and "ship" in table
+    changed = say("diff", "lengths@1", "lengths@2", code=1)
+    assert "-Answer in metres.\\n" in changed and "+Answer in feet." in changed and "licence" in changed
+    assert "are the same" in say("diff", "lengths@1", "lengths@1")
+    graph = json.loads(say("lineage", "lengths@2", "--json"))
+    assert {node["kind"] for node in graph["nodes"]} == {"base", "data", "run", "specialist", "verdict"}
+    assert "rollback lengths@1" in say("rollback", "lengths", "--reason", "feet confuse people")
+    assert "feet confuse people" in say("show", "lengths@1")
+    assert say("verify").startswith("sound: 2 versions")
+
+
+def test_there_and_back_in_one_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    say("commit", str(run), "--name", "lengths")
+    say("export", "lengths", "--out", "one.tar")
+    again = CliRunner().invoke(app, ["specialists", "export", "lengths", "--out", "one.tar"])
+    assert isinstance(again.exception, RegistryError) and "--force" in str(again.exception)
+    monkeypatch.setenv("LUTHIER_SPECIALISTS", "elsewhere")
+    assert "kept as lengths@1" in say("import", "one.tar")
+    assert "removed lengths@1" in say("remove", "lengths@1")
+    assert "removed" in say("verify", "--collect") and json.loads(say("verify", "--json"))["num_files"] == 0
+
+
+def test_damage_is_an_exit_code(run: Path) -> None:
+    say("commit", str(run), "--name", "lengths")
+    store = SpecialistStore(Path("specialists"))
+    id = store.find("lengths").files["recipe.yaml"].id.removeprefix("sha256:")
+    Path(f"specialists/files/{id[:2]}/{id}").unlink()
+    assert "damaged" in say("verify", code=1) and "no longer in the store" in say("verify", code=1)
+
+
+def test_only_finished_runs_are_kept(run: Path) -> None:
+    create_run(Path("runs/empty"), recipe_yaml="", data_manifest=[])
+    result = CliRunner().invoke(app, ["specialists", "commit", "runs/empty", "--name", "x"])
+    assert isinstance(result.exception, RunError) and "its status is created" in str(result.exception)
