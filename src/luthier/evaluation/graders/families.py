@@ -48,8 +48,8 @@ class NoSettings(Config):
 class NumericSettings(Config):
     """How far the number may be off: |answer - gold| <= max(absolute, relative x |gold|)."""
 
-    relative: float = Field(float(RELATIVE_TOLERANCE), ge=0)
-    absolute: float = Field(0.0, ge=0)
+    relative: float = Field(default=float(RELATIVE_TOLERANCE), ge=0)
+    absolute: float = Field(default=0.0, ge=0)
 
 
 class ClassificationSettings(Config):

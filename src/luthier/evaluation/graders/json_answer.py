@@ -29,10 +29,11 @@ _ABSENT = object()
 
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Every value without parts, with its path; an empty object or list is one."""
-    parts = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    )
-    parts = list(parts)
+    parts: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list):
+        parts = list(enumerate(value))
     if not parts:
         yield path, value
     for key, part in parts:
@@ -54,7 +55,7 @@ def field_accuracy(gold: Any, found: Any) -> float:
     return right / len(paths)
 
 
-def json_answer(schema: Mapping[str, Any] | bool | None = None) -> Grader:
+def json_answer(schema: dict[str, Any] | bool | None = None) -> Grader:
     """A grader of JSON, by a JSON Schema where one is given. Raises EvaluationError where it is no schema."""
     validator = _validator(schema) if schema is not None else None
 
@@ -102,10 +103,10 @@ def json_answer(schema: Mapping[str, Any] | bool | None = None) -> Grader:
     )
 
 
-def _validator(schema: Mapping[str, Any] | bool) -> Any:
+def _validator(schema: dict[str, Any] | bool) -> Any:
     import jsonschema
 
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    kind: Any = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:

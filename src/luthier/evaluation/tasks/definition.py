@@ -33,7 +33,7 @@ from luthier.evaluation.task import load_items, read_rows
 class Generation(Config):
     """How answers are generated, always at temperature 0. `system` comes before an item's own system turn."""
 
-    max_new_tokens: int = Field(64, ge=1)
+    max_new_tokens: int = Field(default=64, ge=1)
     system: str | None = None
 
 
