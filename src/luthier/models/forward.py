@@ -88,6 +88,14 @@ def causal_parts(model: Any) -> CausalParts:
     Raises ModelError where head(backbone(x)) is not what the model answers: such an architecture does
     something to its logits that this file does not know, and training it would be wrong without a word.
     """
+    parts = split_causal(model)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    _prove(model if parts.virtual is not None else base, parts)
+    return parts
+
+
+def split_causal(model: Any) -> CausalParts:
+    """The split alone, for a model whose weights are not there to prove it on. Raises ModelError."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     backbone = getattr(base, base.base_model_prefix, None)
     lm_head = base.get_output_embeddings()
@@ -98,9 +106,7 @@ def causal_parts(model: Any) -> CausalParts:
     if scaling := getattr(config, "logits_scaling", None):
         scale /= float(scaling)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
-    parts = CausalParts(backbone, lm_head, scale, softcap, virtual_tokens(model))
-    _prove(model if parts.virtual is not None else base, parts)
-    return parts
+    return CausalParts(backbone, lm_head, scale, softcap, virtual_tokens(model))
 
 
 def one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:

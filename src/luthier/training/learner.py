@@ -7,7 +7,7 @@ padded rows where it cannot. `takes_forests` finds out, on the very model. Knows
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -24,14 +24,25 @@ from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
 
+class Given(Protocol):
+    """The frozen lower layers of a model, whose output is known (see training.trunk)."""
+
+    def given(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Inside, these layers are not computed."""
+
+
 @dataclass(frozen=True)
 class Learner:
-    """The model in training: the module, its halves, where it lives, and the noise on its embeddings, if any."""
+    """The model in training: the module, its halves, where it lives.
+
+    noise: on its embeddings, if any. trunk: what knows the output of its frozen lower layers, if anything does.
+    """
 
     model: nn.Module
     parts: CausalParts
     device: torch.device
     noise: EmbeddingNoise | None = None
+    trunk: Given | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -41,8 +52,13 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+        noise = self.noise.over(batch) if self.noise else contextlib.nullcontext()
+        with noise, self.known(batch):
             return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+
+    def known(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Inside, what a trunk knows of the batch is not computed."""
+        return self.trunk.given(batch) if self.trunk else contextlib.nullcontext()
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
@@ -148,7 +164,7 @@ def takes_forests(learner: Learner) -> str | None:
     Three rows of a few tokens, two of which share a beginning, are run both ways. So an architecture whose layers do
     not take their attention from transformers' interface, or carry state from token to token, is found out.
     """
-    rows = _probe_rows(int(learner.model.config.vocab_size))  # type: ignore[union-attr, arg-type]
+    rows = probe_rows(learner)
     training = learner.model.training
     learner.model.eval()
     try:
@@ -167,7 +183,9 @@ def takes_forests(learner: Learner) -> str | None:
     return f"its hidden states differ by {worst:.2g} of their size"
 
 
-def _probe_rows(vocab_size: int) -> TokenDataset:
+def probe_rows(learner: Learner) -> TokenDataset:
+    """Three rows of a few tokens, two of which share a beginning."""
+    vocab_size = int(learner.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     ids = np.random.default_rng(0).integers(0, vocab_size, 24, dtype=np.int32)
     rows = [ids[:14], np.concatenate([ids[:9], ids[14:20]]), ids[20:]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
@@ -178,9 +196,10 @@ def _probe_rows(vocab_size: int) -> TokenDataset:
 def _states(learner: Learner, batch: Batch) -> dict[int, Tensor]:
     """The hidden states of each row, by its index, each of shape (tokens, channels)."""
     if isinstance(batch, MicroBatch):
-        hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
+        with learner.known(batch):
+            hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
         return {int(batch.row_indices_B[0]): hidden[0, : batch.num_tokens].float()}
-    with learner.laid_out(batch):
+    with learner.laid_out(batch), learner.known(batch):
         hidden = learner.parts.forest_states(
             torch.from_numpy(batch.token_ids_N).to(learner.device),
             torch.from_numpy(batch.depths_N).to(learner.device),

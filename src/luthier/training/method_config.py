@@ -43,13 +43,17 @@ class FreezeMethod(Config):
 
 
 class LoraMethod(Config):
-    """Low-rank adapters (LoRA, DoRA, rsLoRA). `targets`: `all-linear`, or the names of modules."""
+    """Low-rank adapters (LoRA, DoRA, rsLoRA). `targets`: `all-linear`, or the names of modules.
+
+    `num_layers`: only in so many of the last layers; None: in all.
+    """
 
     name: Literal["lora", "dora", "rslora"]
     rank: Positive
     alpha: Annotated[float, Field(gt=0)]
     dropout: Share
     targets: str | list[str]
+    num_layers: Positive | None = None
 
 
 class PissaMethod(Config):
@@ -63,6 +67,7 @@ class PissaMethod(Config):
     alpha: Annotated[float, Field(gt=0)]
     dropout: Share
     targets: str | list[str]
+    num_layers: Positive | None = None
     iterations: Positive | None = None
 
 

@@ -28,7 +28,9 @@ _IA3 = ".ia3_l."
 def build_optimizers(parameters: Iterable[Named], config: OptimConfig) -> list[Optimizer]:
     """The optimizers that together own every trainable parameter once."""
     trainable = [(name, p) for name, p in parameters if p.requires_grad]
-    hidden = [named for named in trainable if config.name == "muon" and _is_hidden_matrix(*named)]
+    hidden = [
+        named for named in trainable if config.name == "muon" and is_hidden_matrix(named[0], named[1].ndim)
+    ]
     names = {name for name, _ in hidden}
     others = [named for named in trainable if named[0] not in names]
     optimizers = [_muon(_groups(hidden, config), config)] if hidden else []
@@ -40,8 +42,9 @@ def build_optimizers(parameters: Iterable[Named], config: OptimConfig) -> list[O
     return optimizers
 
 
-def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+def is_hidden_matrix(name: str, ndim: int) -> bool:
+    """Whether Muon orthogonalises the updates of this parameter."""
+    return ndim == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, ModelError
+from luthier.models.layers import decoder_layers, name_of_layers
 
 
 class LoraLike(Protocol):
@@ -25,6 +27,8 @@ class LoraLike(Protocol):
     def dropout(self) -> float: ...
     @property
     def targets(self) -> str | list[str]: ...
+    @property
+    def num_layers(self) -> int | None: ...
 
 
 def apply_lora(
@@ -32,7 +36,8 @@ def apply_lora(
 ) -> Any:
     """Freeze the base and add low-rank adapters to `method.targets` (initialised from torch's random state).
 
-    Raises ConfigError where no module has such a name.
+    With `method.num_layers` only in so many of the last layers. Raises ConfigError where no module has such a name, or
+    there are fewer layers.
     """
     return adapt_linear(model, method, base_name, master_dtype, init=True)
 
@@ -50,12 +55,40 @@ def adapt_linear(
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
-        target_modules=method.targets,
         init_lora_weights=init,
         use_dora=method.name == "dora",
         use_rslora=method.name == "rslora",
+        **_top_layers(model, method),
     )
     return attach(model, config, base_name, master_dtype)
+
+
+def _top_layers(model: Any, method: LoraLike) -> dict[str, Any]:
+    """Which modules PEFT is to adapt: `targets`, in all layers or in the last `num_layers`."""
+    if method.num_layers is None:
+        return {"target_modules": method.targets}
+    backbone = getattr(model, model.base_model_prefix)
+    layers = decoder_layers(backbone)
+    if layers is None:
+        raise ModelError(f"{type(model).__name__}: found no list of layers for method.num_layers")
+    if method.num_layers > len(layers):
+        raise ConfigError(f"method.num_layers: the model has {len(layers)} layers, got {method.num_layers}")
+    targets = method.targets
+    if targets == "all-linear":  # PEFT takes layers with a list of names only
+        targets = sorted(
+            {name.split(".")[-1] for name, module in layers.named_modules() if _is_linear(module)}
+        )
+    return {
+        "target_modules": targets,
+        "layers_to_transform": list(range(len(layers) - method.num_layers, len(layers))),
+        "layers_pattern": name_of_layers(backbone),
+    }
+
+
+def _is_linear(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
 
 
 def is_transposed(model: Any) -> bool:

@@ -96,13 +96,12 @@ def weighted_cross_entropy(hidden_MC: Tensor, head: Head, targets_M: Tensor, wei
     hidden_MC: hidden states, targets_M: int64 id that each predicts, weights_M: float. Any common shape before C.
     """
     chosen = weights_M != 0
+    return chosen_cross_entropy(hidden_MC[chosen], head, targets_M[chosen], weights_M[chosen])
+
+
+def chosen_cross_entropy(hidden_NC: Tensor, head: Head, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+    """`weighted_cross_entropy` where every position is known to count."""
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_MC[chosen],
-        head.weight_VC,
-        head.bias_V,
-        targets_M[chosen],
-        weights_M[chosen],
-        head.scale,
-        head.softcap,
+        hidden_NC, head.weight_VC, head.bias_V, targets_N, weights_N, head.scale, head.softcap
     )
     return loss

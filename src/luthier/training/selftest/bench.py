@@ -130,7 +130,7 @@ class Bench:
         """The plan with few rows and steps; everything else is the user's."""
         recipe, rows = self.plan.recipe, rows or self.rows
         counts = {"batch_size": batch_size, "max_steps": num_steps, "epochs": float(num_steps)}
-        changed: dict[str, Any] = {**counts, **(train or {})}
+        changed: dict[str, Any] = {**counts, "trunk_cache": str(self.folder / "trunk"), **(train or {})}
         if seed is not None:
             changed["seed"] = seed
         recipe = recipe.model_copy(
@@ -227,6 +227,7 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         raise ConfigError(
             f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)"
         )
+    plan = _whole(plan)
     lengths, total = plan.train_rows.lengths(), 0
     chosen: list[int] = []
     for step in range(plan.batches.steps_per_epoch):
@@ -239,6 +240,13 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         if len(chosen) >= _MAX_ROWS or step > _MAX_ROWS:
             break
     return Bench(plan, folder, take(plan.train_rows, sorted(chosen)))
+
+
+def _whole(plan: Plan) -> Plan:
+    """The plan with all layers loaded: what is tested here is tested against the whole model."""
+    model = plan.recipe.model.model_copy(update={"stream": False})
+    recipe = plan.recipe.model_copy(update={"model": model})
+    return replace(plan, resolved=Resolved(recipe, plan.resolved.sources))
 
 
 def take(rows: TokenDataset, indices: Sequence[int]) -> TokenDataset:
