@@ -29,6 +29,7 @@ from luthier.models.embedded import EMBEDDED
 from luthier.models.experts import ExpertLoad, balance_note, expert_load
 from luthier.models.fresh import new_model
 from luthier.models.hardware import choose_dtype
+from luthier.models.kept import keep_as_stored
 from luthier.models.load import (
     DTYPES,
     Source,
@@ -44,6 +45,7 @@ from luthier.models.stream import load_crown
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.frozen import frozen_dtype
 from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
@@ -333,18 +335,23 @@ def model_to_train(plan: Plan) -> Any:
 def _load(plan: Plan, source: Source) -> Any:
     """The weights that a run begins with: all of them, the crown alone, or with a head that scores."""
     recipe = plan.recipe
+    kept = frozen_dtype(recipe, source.base, plan.compute_dtype)
     if recipe.model.stream:
         num_layers = int(getattr(recipe.method, "num_layers", 0))
-        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device)
+        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device, kept)
     if make_objective(recipe.objective).scores:
-        return load_scorer(source.base, plan.compute_dtype)
-    return load_weights(
-        source.base,
-        plan.compute_dtype,
-        rope_scaling=recipe.model.rope_scaling,
-        quantization=base_quantization(recipe.method),
-        device=plan.device,
-    )
+        model = load_scorer(source.base, kept or plan.compute_dtype)
+    else:
+        model = load_weights(
+            source.base,
+            kept or plan.compute_dtype,
+            rope_scaling=recipe.model.rope_scaling,
+            quantization=base_quantization(recipe.method),
+            device=plan.device,
+        )
+    if kept is not None:
+        keep_as_stored(model, kept, plan.compute_dtype)
+    return model
 
 
 def _learner(plan: Plan, model: Any) -> Learner:
