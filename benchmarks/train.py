@@ -29,7 +29,8 @@ def rows(folder: Path) -> Path:
 def measure_luthier(model: str, method: str, steps: int, folder: Path) -> dict[str, float]:
     from luthier.config import Layer
     from luthier.registry.runs import create_run
-    from luthier.training.job import plan_job, run_job
+    from luthier.training.job import run_job
+    from luthier.training.plan import plan_job
     from luthier.training.tracking import MetricsFile, peak_memory_bytes
 
     values = {
