@@ -38,6 +38,7 @@ from luthier.training.prepare import prepare
 from luthier.training.recipe import (
     Recipe,
 )
+from luthier.training.rehearsal import rehearse
 from luthier.training.report import write_report
 from luthier.training.row_losses import FILE, RowLosses
 from luthier.training.starting import learner_of, model_to_train
@@ -114,10 +115,13 @@ def _run_locked(
             cut = with_soft_labels(cut)
             optimizers = build_optimizers(model.named_parameters(), recipe.optim)
             store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
+            batches = replace(plan.batches, cut=cut)
+            if not resume:
+                rehearse(learner, objective, batches, plan.num_steps, _loop_config(plan))
             result = train(
                 learner,
                 objective,
-                replace(plan.batches, cut=cut),
+                batches,
                 optimizers,
                 build_schedule(recipe.optim, plan.num_steps),
                 _loop_config(plan),

@@ -11,6 +11,7 @@ import torch
 from luthier.errors import ConfigError
 from luthier.models.experts import expert_load
 from luthier.models.fresh import new_model
+from luthier.models.lean import make_lean
 from luthier.models.load import (
     Source,
     load_weights,
@@ -44,6 +45,7 @@ def model_to_train(plan: Plan) -> Any:
             )
         model = _load(plan, plan.source)
     model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
+    make_lean(model)
     if is_scorer(model):
         choose_pad(model, plan.tokenizer)
         train_head(model, master_dtype)
