@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PIECE_BYTES = 64 << 20  # of a widened weight at once: whole layers of most models, heads in several pieces
+_PIECE_BYTES = 8 << 20  # of a widened weight at once: enough rows for a product at full speed
 
 
 class KeptLinear(nn.Linear):
@@ -92,30 +92,54 @@ class _WideLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        pieces = [
-            nn.functional.linear(x, wide, bias[rows] if bias is not None else None)
-            for rows, wide in widened(weight, x.dtype)
-        ]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+        return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (dy,) = grad_outputs
         (weight,) = ctx.saved_tensors
-        dx: Tensor | None = None
-        if ctx.needs_input_grad[0]:
-            for rows, wide in widened(weight, dy.dtype):
-                part = dy[..., rows] @ wide
-                dx = part if dx is None else dx.add_(part)
+        dx = product_back(dy, weight) if ctx.needs_input_grad[0] else None
         d_bias = dy.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
         return dx, None, d_bias
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b as `wide_linear` gives it, unknown to autograd."""
+    if weight.dtype == x.dtype:
+        return nn.functional.linear(x, weight, bias)
+    y: Tensor | None = None
+    for rows, wide in widened(weight, x.dtype):
+        part = nn.functional.linear(x, wide, bias[rows] if bias is not None else None)
+        if len(wide) == len(weight):
+            return part
+        y = part.new_empty(*part.shape[:-1], len(weight)) if y is None else y
+        y[..., rows] = part
+    assert y is not None
+    return y
+
+
+def product_back(dy: Tensor, weight: Tensor) -> Tensor:
+    """dy W: dy (..., out), weight (out, in), which may be narrower -> (..., in)."""
+    if weight.dtype == dy.dtype:
+        return dy @ weight
+    dx: Tensor | None = None
+    for rows, wide in widened(weight, dy.dtype):
+        part = dy[..., rows] @ wide
+        dx = part if dx is None else dx.add_(part)
+    assert dx is not None
+    return dx
 
 
 def widened(
     weight: Tensor, dtype: torch.dtype, piece_bytes: int = _PIECE_BYTES
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of a matrix in `dtype`, at most `piece_bytes` of them at once, and which they are."""
+    """Rows of a matrix in `dtype`, at most `piece_bytes` of them at once, and which they are.
+
+    A piece is overwritten by the next one.
+    """
     step = max(1, piece_bytes // (weight.shape[1] * dtype.itemsize))
+    buffer = weight.new_empty((min(step, len(weight)), weight.shape[1]), dtype=dtype)
     for start in range(0, len(weight), step):
         rows = slice(start, min(start + step, len(weight)))
-        yield rows, weight[rows].to(dtype)
+        piece = weight[rows]
+        yield rows, piece if weight.dtype == dtype else buffer[: len(piece)].copy_(piece)

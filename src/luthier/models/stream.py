@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from luthier.errors import ConfigError, ModelError
+from luthier.models.heap import give_back_freed_memory
 from luthier.models.kept import keep_as_stored
 from luthier.models.layers import decoder_layers, name_of_layers
 from luthier.models.load import load_config
@@ -55,14 +56,13 @@ class WeightFiles:
         return tensor
 
     def widest_dtype(self) -> torch.dtype:
-        """The dtype that holds every matrix of the files as it is."""
+        """The dtype that holds every number of the files as it is."""
         widest = torch.bfloat16
         for path in set(self.files.values()):
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - a file is no mapping
-                    piece = file.get_slice(name)
-                    if len(piece.get_shape()) > 1:
-                        widest = torch.promote_types(widest, _DTYPES.get(piece.get_dtype(), torch.float64))
+                    dtype = file.get_slice(name).get_dtype()
+                    widest = torch.promote_types(widest, _DTYPES.get(dtype, torch.float64))
         return widest
 
 
@@ -135,6 +135,7 @@ def load_crown(
     """
     from transformers import AutoModelForCausalLM
 
+    give_back_freed_memory()
     config, files = load_config(place), weight_files(place)
     if strange := sorted(set(getattr(config, "layer_types", None) or []) - _KINDS):
         raise ModelError(

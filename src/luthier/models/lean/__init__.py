@@ -1,6 +1,7 @@
 """Layers of a model in training made lean: the same numbers, fewer copies of activations, fewer passes over them.
 
     lora linear    PEFT's layer around a plain linear one: both halves in one sum (models.lean.linear)
+    dora           the norms of its weights in pieces, no product of an identity matrix (models.lean.dora)
     gated MLP      down(act(gate(x)) * up(x)): the product is made again in the backward pass
     RMS norm       keeps its input and one number a token (models.lean.norm)
 
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luthier.models.kept import KeptLinear, compute_dtypes
+from luthier.models.lean.dora import dora
 from luthier.models.lean.linear import gated_linear, linear
 from luthier.models.lean.norm import rms_norm
 
@@ -35,6 +38,8 @@ def make_lean(model: nn.Module) -> int:
 def _replacement(module: nn.Module) -> Any:
     if _is_lora(module):
         return _lora_forward
+    if _is_dora(module):
+        return _dora_forward
     if _is_norm(module):
         return _norm_forward
     if _is_gated_mlp(module):
@@ -51,12 +56,24 @@ def _is_lora(module: nn.Module) -> bool:
         return False
     from peft.tuners.lora.layer import Linear
 
-    return type(module) is Linear and type(module.base_layer) is nn.Linear and not module.fan_in_fan_out
+    return type(module) is Linear and _is_plain(module.base_layer) and not module.fan_in_fan_out
+
+
+def _is_plain(module: nn.Module) -> bool:
+    return type(module) in (nn.Linear, KeptLinear)
+
+
+def _is_dora(module: nn.Module) -> bool:
+    if "peft" not in type(module).__module__:
+        return False
+    from peft.tuners.lora.dora import DoraLinearLayer
+
+    return type(module) is DoraLinearLayer
 
 
 def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
     """(weight, bias, A, B, scaling, dropout) of a linear layer as it is to compute now; None: by its own code."""
-    if type(module) is nn.Linear:
+    if _is_plain(module):
         weights: tuple[Any, ...] = (module.weight, module.bias, None, None)
         numbers: tuple[float, float] = (1.0, 0.0)
     elif not _is_lora(module) or module.merged or len(module.active_adapters) != 1:
@@ -77,10 +94,19 @@ def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
         return None  # there the mask would be drawn otherwise than torch draws it
     if torch.is_autocast_enabled(x.device.type):
         low = torch.get_autocast_dtype(x.device.type)
+        if x.dtype != low:
+            return None
         weights = tuple(w.to(low) if w is not None else None for w in weights)
-    elif any(w is not None and w.dtype != x.dtype for w in weights):
+    elif not _may_be_narrow(weights[0], x) or any(w is not None and w.dtype != x.dtype for w in weights[1:]):
         return None
     return *weights, *numbers
+
+
+def _may_be_narrow(weight: Tensor, x: Tensor) -> bool:
+    """Is a weight in the dtype of its input, or frozen and kept in a narrower one?"""
+    if weight.requires_grad:
+        return weight.dtype == x.dtype
+    return torch.promote_types(weight.dtype, x.dtype) == x.dtype
 
 
 def _compute_dtype(x: Tensor) -> Tensor:
@@ -98,6 +124,14 @@ def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return linear(x, *factors)
 
 
+def _dora_forward(self: Any, x: Tensor, **given: Any) -> Tensor:
+    weight = given["base_layer"].weight
+    if weight.is_floating_point() and weight.ndim == 2:
+        return dora(self, x, **given)
+    result: Tensor = type(self).forward(self, x, **given)
+    return result
+
+
 # Norms
 
 
@@ -105,16 +139,15 @@ def _is_norm(module: nn.Module) -> bool:
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
     if not isinstance(weight, Tensor) or weight.ndim != 1 or not isinstance(epsilon, float):
         return False
-    if weight.is_meta:  # a layer that is read when it is wanted: there are no numbers to compare
-        return False
     return _agrees(module, weight, lambda x, w: rms_norm(x, w, epsilon))
 
 
 def _agrees(module: nn.Module, weight: Tensor, ours: Any) -> bool:
     """Does the module give, with random numbers for its weight, what `ours` gives?"""
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(weight)
-    w = torch.randn(len(weight), generator=random).to(weight)
+    device = "cpu" if weight.is_meta else weight.device  # a layer that is read when it is wanted has no numbers
+    x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(device, weight.dtype)
+    w = torch.randn(len(weight), generator=random).to(device, weight.dtype)
     with torch.no_grad():
         try:
             expected = torch.func.functional_call(module, {"weight": w}, (x,))
@@ -147,12 +180,15 @@ def _is_gated_mlp(module: nn.Module) -> bool:
     down = children["down_proj"]
     if next(down.parameters()).is_meta:
         return False
-    if not (_is_lora(down) or type(down) is nn.Linear) or getattr(children["act_fn"], "inplace", False):
+    if not (_is_lora(down) or _is_plain(down)) or getattr(down, "lora_variant", None):
+        return False
+    if getattr(children["act_fn"], "inplace", False):
         return False
     gate = children["gate_proj"]
     inputs = int(getattr(gate, "in_features", 0))
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(_PROBE_TOKENS, inputs, generator=random).to(next(down.parameters()))
+    x = torch.randn(_PROBE_TOKENS, inputs, generator=random)
+    x = x.to(next(down.parameters()).device, max(compute_dtypes(gate), key=lambda dtype: dtype.itemsize))
     training = module.training
     module.eval()
     try:
@@ -167,7 +203,7 @@ def _is_gated_mlp(module: nn.Module) -> bool:
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
     gate, up = self.gate_proj(x), self.up_proj(x)
     factors = _factors(self.down_proj, gate)
-    if factors is None or gate.dtype != factors[0].dtype:
+    if factors is None:
         result: Tensor = self.down_proj(self.act_fn(gate) * up)
         return result
     return gated_linear(gate, up, self.act_fn, *factors)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.models.kept import product, product_back
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -43,7 +45,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(y, the mask, drop(x) A^T) of a matrix x; the numbers are noted in `ctx`."""
     ctx.scaling, ctx.dropout = scaling, dropout
-    y = torch.addmm(bias, x, weight.T) if bias is not None else x @ weight.T
+    y = product(x, weight, bias)
     if lora_a is None or lora_b is None:
         return y, None, None
     mask = _dropout_mask(x, dropout)
@@ -64,7 +66,7 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of (x, weight, bias, A, B), those that `needs` asks for."""
     needs_x, needs_weight, needs_bias, needs_a, needs_b = needs
-    dx = dy @ weight if needs_x else None
+    dx = product_back(dy, weight) if needs_x else None
     d_weight = dy.T @ x if needs_weight else None
     d_bias = dy.sum(0) if needs_bias else None
     if lora_a is None or lora_b is None or low is None:
@@ -155,7 +157,10 @@ def linear(
     scaling: float = 1.0,
     dropout: float = 0.0,
 ) -> Tensor:
-    """x (..., in), weight (out, in), bias (out), A (rank, in), B (out, rank), of one dtype -> (..., out)."""
+    """x (..., in), weight (out, in), bias (out), A (rank, in), B (out, rank), of one dtype -> (..., out).
+
+    A frozen weight may be narrower (see models.kept).
+    """
     y: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, x.shape[-1]), weight, bias, lora_a, lora_b, scaling, dropout
     )

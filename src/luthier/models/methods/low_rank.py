@@ -13,7 +13,6 @@ from torch import nn
 
 from luthier.errors import ConfigError, ModelError
 from luthier.models.layers import decoder_layers, name_of_layers
-from luthier.models.methods.dora import make_lean
 
 
 class LoraLike(Protocol):
@@ -63,10 +62,7 @@ def adapt_linear(
         use_rslora=method.name == "rslora",
         **_modules(model, method, modules),
     )
-    adapted = attach(model, config, base_name, master_dtype)
-    if config.use_dora:
-        make_lean(adapted)
-    return adapted
+    return attach(model, config, base_name, master_dtype)
 
 
 def _modules(model: Any, method: LoraLike, targets: str | list[str]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from luthier.models.methods.dora import make_lean, row_norms
+from luthier.models.lean import make_lean
+from luthier.models.lean.dora import row_norms
 from tests.toy import tiny_model
 
 
