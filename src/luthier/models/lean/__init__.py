@@ -59,7 +59,7 @@ def _is_lora(module: nn.Module) -> bool:
     return type(module) is Linear and _is_plain(module.base_layer) and not module.fan_in_fan_out
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_plain(module: Any) -> bool:
     return type(module) in (nn.Linear, KeptLinear)
 
 
@@ -145,7 +145,9 @@ def _is_norm(module: nn.Module) -> bool:
 def _agrees(module: nn.Module, weight: Tensor, ours: Any) -> bool:
     """Does the module give, with random numbers for its weight, what `ours` gives?"""
     random = torch.Generator().manual_seed(0)
-    device = "cpu" if weight.is_meta else weight.device  # a layer that is read when it is wanted has no numbers
+    device = (
+        "cpu" if weight.is_meta else weight.device
+    )  # a layer that is read when it is wanted has no numbers
     x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(device, weight.dtype)
     w = torch.randn(len(weight), generator=random).to(device, weight.dtype)
     with torch.no_grad():
