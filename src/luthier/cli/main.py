@@ -19,6 +19,7 @@ from luthier.cli import (
     doctor,
     evaluate,
     export,
+    gate,
     methods,
     models,
     runs,
@@ -60,6 +61,7 @@ app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
+app.command("gate")(gate.gate)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(sandbox.app, name="sandbox")
