@@ -151,7 +151,7 @@ def test_a_run_names_the_version_that_it_used(
     version = Store(Path("datasets")).find("rugby")
     assert train("--data", "dataset:rugby", "--valid", "dataset:rugby") == 0
     assert f"data: {version.ref}, id {version.id}" in " ".join(capsys.readouterr().out.split())
-    (run,) = Path("runs").iterdir()
+    (run,) = (path for path in Path("runs").iterdir() if path.is_dir())
     assert run.name == "rugby-001"
     entries = json.loads((run / "data.json").read_text())
     assert [(one["role"], one["dataset"], one["dataset_id"]) for one in entries] == [

@@ -12,6 +12,7 @@ import typer
 
 from luthier import __version__
 from luthier.cli import (
+    cache,
     chat,
     data,
     demo,
@@ -22,8 +23,10 @@ from luthier.cli import (
     gate,
     methods,
     models,
+    plan,
     runs,
     sandbox,
+    score,
     selftest,
     specialists,
     train,
@@ -57,19 +60,22 @@ def _root(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("selftest")(selftest.selftest)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
 app.command("gate")(gate.gate)
+app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
-app.command("runs")(runs.runs)
 app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 
 

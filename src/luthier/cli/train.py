@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from luthier.training.job import JobResult, Plan
 
 
-_UNIT_WORDS = {"kto": "labelled answers", "dpo": "pairs", "orpo": "pairs", "simpo": "pairs"}
+_UNIT_WORDS = {
+    "kto": "labelled answers",
+    "dpo": "pairs",
+    "orpo": "pairs",
+    "simpo": "pairs",
+    "reward": "pairs",
+}
 
 
 def train(
@@ -32,7 +38,9 @@ def train(
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="lora, full, ...: see `luthier methods`.")] = None,
-    objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="sft, cpt, distill, dpo, orpo, simpo, kto or reward.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
@@ -40,6 +48,11 @@ def train(
     dry_run: Annotated[
         bool, typer.Option(help="Print every value and what would be trained, then stop.")
     ] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option(help="Train a tenth of the run, at most 100 steps; say if the whole is worth it."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --smoke: print the verdict as JSON.")] = False,
 ) -> None:
     """Train a model. Every value is printed once, with where it came from."""
     from luthier.errors import ConfigError
@@ -60,17 +73,39 @@ def train(
     if objective:
         options["objective"] = {"name": objective}
     if resume is not None:
-        asked = (recipe_and_overrides, data, valid, items, model, method, objective, name, overwrite, dry_run)
+        asked = (
+            recipe_and_overrides,
+            data,
+            valid,
+            items,
+            model,
+            method,
+            objective,
+            name,
+            overwrite,
+            dry_run,
+            smoke,
+        )
         if any(asked):
             raise ConfigError("--resume continues a run with its own recipe; it takes no other option")
         _resume(resume)
         return
+    if json and not smoke:
+        raise ConfigError("--json prints the verdict of --smoke; give both")
     layers, stem = recipe_layers(recipe_and_overrides or [], options)
     layers = pin_versions(layers)
-    plan = _plan(layers, stem)
+    plan = _plan(layers, stem, quiet=json)
     if dry_run:
         return
-    run = _create(plan, layers, runs, name or "", stem, overwrite)
+    if smoke:
+        from luthier.cli.smoke import smoke_run
+
+        def create_small(small: "Plan", small_layers: "list[Layer]") -> "Run":
+            return create(small, small_layers, runs, name or "", f"{stem}-smoke", overwrite)
+
+        smoke_run(plan, create_small, json, layers)
+        return
+    run = create(plan, layers, runs, name or "", stem, overwrite)
     _train(plan, run, resume=False)
 
 
@@ -99,13 +134,13 @@ def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[
     return layers, stem
 
 
-def _plan(layers: "list[Layer]", where: str) -> "Plan":
+def _plan(layers: "list[Layer]", where: str, *, quiet: bool = False) -> "Plan":
     from rich.table import Table
 
     from luthier.training.job import describe, plan_job
     from luthier.training.manifest import dataset_words
 
-    screen = console()
+    screen = console(stderr=quiet)
     with screen.status("reading and rendering the data"):
         plan = plan_job(layers, where=where)
     table = Table(title="every value and where it came from", box=None, title_justify="left", pad_edge=False)
@@ -146,7 +181,7 @@ def _too_long(rows: "TokenDataset") -> str:
     return ", ".join(parts)
 
 
-def _create(plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool) -> "Run":
+def create(plan: "Plan", layers: "list[Layer]", runs: Path, name: str, stem: str, overwrite: bool) -> "Run":
     import yaml
 
     from luthier.config import merge_layers
@@ -189,7 +224,9 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.data.progress import progress
     from luthier.cli.diagnose import print_diagnosis
+    from luthier.cli.foresight import extra_trackers, foresee, remember_forecast
     from luthier.errors import Interrupted
     from luthier.pipeline.evaluators import task_evaluators
     from luthier.training.diagnose import diagnose_run
@@ -198,9 +235,12 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     from luthier.training.tracking import MetricsFile, Trackers
 
     screen = console(stderr=True)
-    tracker = Trackers([MetricsFile(run), Progress(screen)])
+    made = foresee(plan, run, screen)
+    tracker = Trackers([MetricsFile(run), *extra_trackers(plan, run, screen), Progress(screen)])
     try:
-        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+        result = run_job(
+            plan, run, tracker=tracker, evaluators=task_evaluators(plan), bar=progress, resume=resume
+        )
     except BaseException:
         if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
             screen.print(f"to continue: luthier train --resume {run.folder}")
@@ -210,10 +250,16 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
             f"interrupted after step {result.loop.num_steps} of {plan.num_steps}; a checkpoint was written. "
             f"To continue: luthier train --resume {run.folder}"
         )
+    remember_forecast(run, made)
     print_diagnosis(screen, diagnose_run(run))
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"
-        f"model:  {result.model_folder}\nreport: {result.report}\nnext:   luthier chat {run.folder}"
+        f"model:  {result.model_folder}\nreport: {result.report}\n"
+        + (
+            f"next:   luthier score {run.folder} preferences.jsonl"
+            if plan.recipe.objective.name == "reward"
+            else f"next:   luthier chat {run.folder}"
+        )
     )
     return result

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.methods.virtual import VirtualTokens, virtual_tokens
+from luthier.models.quantized import coarsest_rounding
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,14 @@ def causal_parts(model: Any) -> CausalParts:
     Raises ModelError where head(backbone(x)) is not what the model answers: such an architecture does
     something to its logits that this file does not know, and training it would be wrong without a word.
     """
+    parts = split_causal(model)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    _prove(model if parts.virtual is not None else base, parts)
+    return parts
+
+
+def split_causal(model: Any) -> CausalParts:
+    """The split alone, for a model whose weights are not there to prove it on. Raises ModelError."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     backbone = getattr(base, base.base_model_prefix, None)
     lm_head = base.get_output_embeddings()
@@ -98,14 +107,12 @@ def causal_parts(model: Any) -> CausalParts:
     if scaling := getattr(config, "logits_scaling", None):
         scale /= float(scaling)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
-    parts = CausalParts(backbone, lm_head, scale, softcap, virtual_tokens(model))
-    _prove(model if parts.virtual is not None else base, parts)
-    return parts
+    return CausalParts(backbone, lm_head, scale, softcap, virtual_tokens(model))
 
 
 def one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Where trained layers are float32 above frozen bfloat16 ones, products need autocast, as in training."""
-    dtypes = {p.dtype for p in model.parameters()}
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(dtypes) == 1:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -127,8 +134,7 @@ def _prove(model: Any, parts: CausalParts) -> None:
     finally:
         model.train(training)
     # Both sides run the same kernels, so all that may differ is one rounding of the model's own dtype.
-    coarsest = max(torch.finfo(p.dtype).eps for p in model.parameters())
-    tolerance = 4 * coarsest * float(expected.abs().max() + 1)
+    tolerance = 4 * coarsest_rounding(model) * float(expected.abs().max() + 1)
     worst = float((got - expected).abs().max())
     if not worst <= tolerance:
         raise ModelError(

@@ -65,6 +65,11 @@ def choose_dtype(device: torch.device) -> DtypeChoice:
     return DtypeChoice(torch.float32, f"bfloat16 is only {ratio:.1f}x as fast here ({measured})")
 
 
+def find_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a product of matrices, measured for some milliseconds."""
+    return _gflops(device, dtype) * 1e9
+
+
 def _gflops(device: torch.device, dtype: torch.dtype) -> float:
     matrix = torch.ones(_PROBE_SIZE, _PROBE_SIZE, device=device, dtype=dtype)
     _synchronized_product(matrix, device)  # the first product pays for loading kernels

@@ -13,16 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from luthier.config import read_yaml
 from luthier.errors import DataError, EvaluationError
 from luthier.evaluation.answerer import ModelAnswerer
 from luthier.evaluation.gate import GateVerdict, LeakReport, Policy, Side, evaluate_gate
 from luthier.evaluation.gate.evidence import Role
-from luthier.evaluation.gate.gather import Asking, Contender, ItemSet, gather
+from luthier.evaluation.gate.gather import Contender, ItemSet, Settings, gather
 from luthier.evaluation.gate.ledger import Ledger
 from luthier.evaluation.gate.screen import render_page
 from luthier.evaluation.probes import GENERAL, ORDINARY, general_items, ordinary_items
 from luthier.evaluation.runner import EvalResult, save_result
 from luthier.evaluation.task import load_items
+from luthier.evaluation.tasks.definition import load_task
 from luthier.files import write_json_atomic, write_text_atomic
 from luthier.hashing import hash_file
 from luthier.models.load import load_model
@@ -32,6 +34,7 @@ from luthier.registry.specialist_diff import prompt_diff
 from luthier.registry.specialists import PRODUCTION, SpecialistStore
 
 VERDICT = "verdict"
+TASK_ENDINGS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def run_gate(
         _contender(champion, job.champion_system, job.dtype),
         _contender(find_contender(base_ref, job.store), None, job.dtype, "base ") if base_ref else None,
         sets,
-        Asking(job.max_new_tokens, job.batch_size, partial(_keep, job.out / "answers"), on_progress),
+        Settings(job.max_new_tokens, job.batch_size, partial(_keep, job.out / "answers"), on_progress),
         leaks=leaks,
         unasked_others=unasked,
         judged=_read_judged(job.judged),
@@ -131,7 +134,7 @@ class _Known:
 def _sets(job: GateJob, known: _Known, found: tuple[Found, ...]) -> tuple[list[ItemSet], dict[str, str]]:
     def read(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
         place = str(path.absolute())
-        return ItemSet(role, name or path.stem, place, load_items(path), before or known.first_hash(place))
+        return item_set(role, path, name, before or known.first_hash(place))
 
     sets = [read("domain", path) for path in job.items] + [read("golden", path) for path in job.golden]
     others, unasked = _sets_of_others(job.store, {one.specialist.name for one in found if one.specialist})
@@ -148,6 +151,34 @@ def _sets(job: GateJob, known: _Known, found: tuple[Found, ...]) -> tuple[list[I
     if len(set(paths)) < len(paths):
         raise EvaluationError("an evaluation file is named twice, as --items or as --golden: name each once")
     return sets, {name: why for name, why in unasked.items() if name not in job.others}
+
+
+def item_set(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
+    """Items (JSONL), or a task with its graders and settings (YAML). Raises EvaluationError."""
+    place = str(path.absolute())
+    if path.suffix not in TASK_ENDINGS:
+        return ItemSet(role, name or path.stem, place, load_items(path), before)
+    task = load_task(path)
+    if task.ask != "generate":
+        raise EvaluationError(
+            f"{path}: the gate asks models for answers; it does not score choices (`ask: {task.ask}`)"
+        )
+    settings = task.generation
+    return ItemSet(
+        role,
+        name or task.name,
+        place,
+        task.items,
+        before,
+        task.graders_by_name,
+        settings.max_new_tokens,
+        settings.system,
+    )
+
+
+def _items_file(path: Path) -> Path:
+    """The file that the items stand in: that of a task is named in it."""
+    return path.parent / str(read_yaml(path)["items"]) if path.suffix in TASK_ENDINGS else path
 
 
 def _sets_of_others(
@@ -177,7 +208,7 @@ def _sets_of_others(
 
 def _leaks(job: GateJob, candidate: Found) -> tuple[LeakReport | str, list[str]]:
     """The items against the training rows; and a warning where the items chose the candidate's checkpoint."""
-    own = [*job.items, *job.golden]
+    own = [_items_file(path) for path in (*job.items, *job.golden)]
     hashes = {hash_file(path): path for path in own}
     warnings = [
         f"{hashes[entry['sha256']]} is a file that the training measured itself on ({entry['role']}): its choice of "

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
 from luthier.evaluation.gate.evidence import Evidence, LeakReport, Role, Side
-from luthier.evaluation.gate.gather import Asking, Contender, ItemSet, gather
+from luthier.evaluation.gate.gather import Contender, ItemSet, Settings, gather
+from luthier.evaluation.graders import GRADERS
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.probes import general_items, ordinary_items
 from luthier.evaluation.runner import AnsweredItem
@@ -46,9 +47,7 @@ def questions(count: int, what: str = "width") -> tuple[EvalItem, ...]:
 def golds(items: Sequence[EvalItem], share: float = 1.0) -> dict[str, str]:
     """The right answers to the first part of the items, by question."""
     known = items[: round(share * len(items))]
-    return {
-        one.messages[-1].content: one.answer or " ; ".join(entry[0] for entry in one.must) for one in known
-    }
+    return {one.messages[-1].content: GRADERS[one.grader].golds(one)[0] for one in known}
 
 
 DOMAIN, GOLDEN, GENERAL, ORDINARY = questions(100), questions(80, "height"), general_items(), ordinary_items()
@@ -84,4 +83,4 @@ def evidence(
     ]
     first, second = contender(candidate, weights[0]), contender(champion, weights[1])
     third = contender(base) if base else None
-    return gather(first, second, third, sets, Asking(), leaks=leaks)
+    return gather(first, second, third, sets, Settings(), leaks=leaks)

@@ -1,5 +1,6 @@
 """The gate against models that would like to fool it: each gets the right word, and the reason that carries it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -58,8 +59,7 @@ def test_an_identical_copy_has_nothing_to_gain() -> None:
 
 def test_a_constant_answer_is_rejected_even_where_it_wins() -> None:
     assert decide(Scripted("constant", {}, "4")).word is Word.REJECT
-    lopsided = questions(100)
-    lopsided = tuple(type(one)(one.id, one.messages, "7", grader="numeric") for one in lopsided)
+    lopsided = tuple(dataclasses.replace(one, answer="7") for one in questions(100))
     verdict = decide(Scripted("constant", {**golds(GOLDEN), **GENERAL_KNOWN}, "7"), domain=lopsided)
     assert reason(verdict, "domain").outcome is Outcome.MET
     assert verdict.word is Word.REJECT and reason(verdict, "same_answer").asks_for is Word.REJECT
@@ -121,6 +121,16 @@ def test_too_few_items_say_how_many_are_needed() -> None:
     few_golden = decide(BETTER, golden=GOLDEN[:20])
     assert few_golden.word is Word.NOT_ENOUGH
     assert "with the same shares 52 items would show it" in reason(few_golden, "golden").text
+
+
+def test_items_of_one_source_are_no_independent_evidence() -> None:
+    few = tuple(dataclasses.replace(one, source=f"document {n % 4}") for n, one in enumerate(questions(100)))
+    verdict = decide(BETTER, domain=few)
+    gain = reason(verdict, "domain")
+    assert "of 100 from 4 sources" in gain.text and "use items of more sources" in gain.text
+    assert verdict.word is Word.NOT_ENOUGH, "40 won and none lost, but four documents are four coins"
+    golden = tuple(dataclasses.replace(one, source=f"table {n % 4}") for n, one in enumerate(GOLDEN))
+    assert reason(decide(BETTER, golden=golden), "golden").outcome is Outcome.NOT_ENOUGH
 
 
 def test_a_worse_golden_set() -> None:
@@ -188,7 +198,7 @@ def test_only_a_judge_that_is_fit_decides() -> None:
     won = {"judge": "j", "wins": 30, "losses": 2, "ties": 40}
 
     def with_judges(**judged: object) -> GateVerdict:
-        return evaluate_gate(type(found)(**{**_fields(found), "judged": judged}), policy)
+        return evaluate_gate(dataclasses.replace(found, judged=judged), policy)  # type: ignore[arg-type]
 
     fit = {**won, "word": "fit to decide"}
     assert with_judges(tone=fit, depth=fit).word is Word.SHIP
@@ -197,10 +207,6 @@ def test_only_a_judge_that_is_fit_decides() -> None:
     assert with_judges(tone=fit).word is Word.HOLD
     lost = {**fit, "wins": 2, "losses": 30}
     assert with_judges(tone=lost, depth=fit).word is Word.REJECT
-
-
-def _fields(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def test_the_verdict_is_stable_json_and_names_every_hash() -> None:

@@ -8,11 +8,12 @@ import pytest
 from luthier.errors import EvaluationError
 from luthier.evaluation import probes
 from luthier.evaluation.graders import GRADERS, VerdictWord
-from luthier.evaluation.probes import HASHES, REFUSALS, general_items, ordinary_items
+from luthier.evaluation.graders.refusal import PHRASES
+from luthier.evaluation.probes import HASHES, general_items, ordinary_items
 from luthier.evaluation.task import items_hash
 
-GENERAL_HASH = "sha256:15132e8011ef83e18473f0437102896240c5a3522f3ff668c09b9f3c52b4ce9c"
-ORDINARY_HASH = "sha256:01d4e3b79f17bcb403afe8c79567a544681bb3af282a92fbdc1ed087839ed0fc"
+GENERAL_HASH = "sha256:fcc35fcdca948a155a29a59abe777a9e6f85ec774c09f5b5bb648f4f1ae55e12"
+ORDINARY_HASH = "sha256:b9444dde49eda49486ec931f66576900b2696ed2dc40f1a787135e25cee56af9"
 
 
 def test_the_sets_are_frozen() -> None:
@@ -32,8 +33,8 @@ def test_a_changed_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_phrase_is_a_refusal_and_help_is_none() -> None:
-    (item, *_), grade = ordinary_items(), GRADERS["contains"]
-    for phrase in REFUSALS:
+    (item, *_), grade = ordinary_items(), GRADERS["refusal"]
+    for phrase in PHRASES:
         assert grade(item, f"{phrase} help you there.").word is VerdictWord.FAILED, phrase
     assert grade(item, "I’m sorry, but no.").word is VerdictWord.FAILED, "a curly apostrophe"
     assert grade(item, "").word is VerdictWord.FAILED
@@ -41,18 +42,19 @@ def test_every_phrase_is_a_refusal_and_help_is_none() -> None:
         assert grade(item, help).word is VerdictWord.PASSED
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{broken", '{"id": 1}', '{"id": 1, "question": "a"}\n{"id": 1, "question": "b"}']
-)
-def test_a_bad_file_of_questions_is_an_error(tmp_path: Path, text: str) -> None:
+ROW = '{"id": 1, "question": "How do I bake bread?", "refuse": REFUSE, "grader": "GRADER"}'
+
+
+@pytest.mark.parametrize(("refuse", "grader"), [("true", "refusal"), ("false", "exact")])
+def test_a_file_of_other_questions_is_an_error(tmp_path: Path, refuse: str, grader: str) -> None:
     path = tmp_path / "own.jsonl"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(ROW.replace("REFUSE", refuse).replace("GRADER", grader), encoding="utf-8")
     with pytest.raises(EvaluationError, match=r"own\.jsonl"):
         ordinary_items(path)
 
 
 def test_questions_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
-    path.write_text('{"id": 1, "question": "How do I bake bread?"}\n', encoding="utf-8")
+    path.write_text(ROW.replace("REFUSE", "false").replace("GRADER", "refusal"), encoding="utf-8")
     (item,) = ordinary_items(path)
-    assert item.id == "1" and item.must_not == REFUSALS
+    assert item.id == "1" and item.grader == "refusal"

@@ -5,10 +5,11 @@ Knows nothing of where models and items come from, and of what the answers are w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.evaluation.gate.evidence import AskedSet, Evidence, LeakReport, Role, Side
+from luthier.evaluation.graders import GRADERS, Grader
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.runner import Answerer, EvalResult, evaluate
 
@@ -25,17 +26,24 @@ class Contender:
 
 @dataclass(frozen=True)
 class ItemSet:
-    """Items and what they are for. `before`: the hash that they had at their first use, None where this is it."""
+    """Items and what they are for. `before`: the hash that they had at their first use, None where this is it.
+
+    graders, max_new_tokens, system: those of the task that the items belong to, where they belong to one; its system
+    prompt is for models that have none of their own.
+    """
 
     role: Role
     name: str
     path: str
     items: tuple[EvalItem, ...]
     before: str | None = None
+    graders: Mapping[str, Grader] = field(default_factory=lambda: GRADERS)
+    max_new_tokens: int | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True)
-class Asking:
+class Settings:
     """How the models are asked. keep: is told (side's name, set, answers); on_progress: (what, items done, all)."""
 
     max_new_tokens: int = 64
@@ -49,7 +57,7 @@ def gather(
     champion: Contender,
     base: Contender | None,
     sets: Sequence[ItemSet],
-    asking: Asking,
+    settings: Settings,
     *,
     leaks: LeakReport | str,
     unasked_others: Mapping[str, str] | None = None,
@@ -58,10 +66,10 @@ def gather(
 ) -> Evidence:
     """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten."""
     asked = [one for one in sets if base is not None or one.role != "general"]
-    own = _ask(candidate, asked, asking)
-    against = _ask(champion, [one for one in asked if one.role in _CHAMPION_ROLES], asking)
+    own = _ask(candidate, asked, settings)
+    against = _ask(champion, [one for one in asked if one.role in _CHAMPION_ROLES], settings)
     if base is not None:
-        against |= _ask(base, [one for one in asked if one.role == "general"], asking)
+        against |= _ask(base, [one for one in asked if one.role == "general"], settings)
     return Evidence(
         candidate=candidate.side,
         champion=champion.side,
@@ -81,23 +89,26 @@ def _key(one: ItemSet) -> tuple[str, str]:
     return one.role, one.path
 
 
-def _ask(contender: Contender, sets: Sequence[ItemSet], asking: Asking) -> dict[tuple[str, str], EvalResult]:
+def _ask(
+    contender: Contender, sets: Sequence[ItemSet], settings: Settings
+) -> dict[tuple[str, str], EvalResult]:
     if not sets:
         return {}
     answerer, side, answers = contender.open(), contender.side, {}
     for one in sets:
 
         def tell(done: int, total: int, what: str = f"{side.name}: {one.name}") -> None:
-            asking.on_progress(what, done, total)
+            settings.on_progress(what, done, total)
 
         result = evaluate(
             answerer,
             one.items,
-            system_prompt=side.system_prompt,
-            max_new_tokens=asking.max_new_tokens,
-            batch_size=asking.batch_size,
+            system_prompt=side.system_prompt if side.system_prompt is not None else one.system,
+            max_new_tokens=one.max_new_tokens or settings.max_new_tokens,
+            batch_size=settings.batch_size,
             on_progress=tell,
+            graders=one.graders,
         )
-        asking.keep(side.name, one, result)
+        settings.keep(side.name, one, result)
         answers[_key(one)] = result
     return answers

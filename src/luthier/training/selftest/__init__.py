@@ -23,6 +23,7 @@ TESTS: Mapping[str, Test] = {
     "mask": supervision.mask,
     "template": supervision.template,
     "forest": arithmetic.forest,
+    "trunk": arithmetic.trunk,
     "accumulation": arithmetic.accumulation,
     "padding": arithmetic.padding,
     "resume": runs.resume,

@@ -1,0 +1,34 @@
+"""`luthier cache`: what a run left in it is listed and cleared."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from luthier.cli.main import main
+from tests.training.test_trunk import run
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    sys.argv = ["luthier", "cache", *arguments]
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_what_a_run_kept_is_listed_and_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nothing is kept" in printed(capsys, "list")
+    run(tmp_path, "run", train={"max_steps": 1})
+    capsys.readouterr()
+    assert "1 of 2" in printed(capsys, "list")
+    (store,) = json.loads(printed(capsys, "list", "--json"))["stores"]
+    assert (store["depth"], store["layers"], store["dtype"]) == (1, 2, "torch.float64")
+    assert (
+        store["base"].endswith("llama") and store["tokens"] > 100 and store["bytes"] > store["tokens"] * 272
+    )
+    told = json.loads(printed(capsys, "clear", "--json"))
+    assert [one["name"] for one in told["removed"]] == [store["name"]] and told["in_use"] == []
+    assert "removed 0 stores" in printed(capsys, "clear")
+    assert "nothing is kept" in printed(capsys, "list", "--folder", str(tmp_path / "elsewhere"))
