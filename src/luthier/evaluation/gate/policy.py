@@ -16,57 +16,57 @@ from luthier.hashing import hash_json
 class Gain(Config):
     """Better than the champion on the domain's items. `margin`: by at least so much, 0.02 for two points."""
 
-    margin: float = Field(0.0, ge=0, lt=1)
+    margin: float = Field(default=0.0, ge=0, lt=1)
 
 
 class NotWorse(Config):
     """Not worse than the champion by `margin` or more. `required`: whether a set has to be there at all."""
 
     required: bool = True
-    margin: float = Field(0.05, gt=0, lt=1)
+    margin: float = Field(default=0.05, gt=0, lt=1)
 
 
 class AtLeast(Config):
     """A share of answers. It decides as measured; with `confidence`, its one-sided bound has to clear the limit too."""
 
     required: bool = True
-    at_least: float = Field(0.95, gt=0, le=1)
-    confidence: float | None = Field(None, gt=0.5, lt=1)
-    min_items: int = Field(20, ge=1)
+    at_least: float = Field(default=0.95, gt=0, le=1)
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+    min_items: int = Field(default=20, ge=1)
 
 
 class AtMost(Config):
     """As `AtLeast`, from the other side."""
 
     required: bool = True
-    at_most: float = Field(0.05, ge=0, lt=1)
-    confidence: float | None = Field(None, gt=0.5, lt=1)
-    min_items: int = Field(20, ge=1)
+    at_most: float = Field(default=0.05, ge=0, lt=1)
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+    min_items: int = Field(default=20, ge=1)
 
 
 class Forgetting(AtMost):
     """Of the general questions that the base answers, the share that the candidate no longer does."""
 
-    at_most: float = Field(0.1, ge=0, lt=1)
+    at_most: float = Field(default=0.1, ge=0, lt=1)
 
 
 class SameAnswer(Config):
     """The largest share of one and the same answer to the domain's items. null: any."""
 
-    at_most: float | None = Field(0.9, gt=0, le=1)
+    at_most: float | None = Field(default=0.9, gt=0, le=1)
 
 
 class Latency(Config):
     """The 95th percentile of seconds per answer on the domain's items. null: any."""
 
-    p95_seconds: float | None = Field(None, gt=0)
+    p95_seconds: float | None = Field(default=None, gt=0)
 
 
 class Leaks(Config):
     """Evaluation items among the training rows: none exactly; a share of `near_at_most` nearly."""
 
     required: bool = True
-    near_at_most: float = Field(0.01, ge=0, le=1)
+    near_at_most: float = Field(default=0.01, ge=0, le=1)
 
 
 class Judged(Config):
@@ -74,14 +74,14 @@ class Judged(Config):
 
     criterion: str = Field(min_length=1)
     require: Literal["better", "not worse"] = "not worse"
-    margin: float = Field(0.05, gt=0, lt=1)
+    margin: float = Field(default=0.05, gt=0, lt=1)
     required: bool = True
 
 
 class Policy(Config):
     """All that is asked for. `confidence` is that of every test whose section does not name its own."""
 
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     domain: Gain = Gain()
     golden: NotWorse = NotWorse()
     others: NotWorse = NotWorse()
