@@ -20,6 +20,7 @@ from luthier.cli import (
     doctor,
     evaluate,
     export,
+    judge,
     methods,
     models,
     plan,
@@ -65,6 +66,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
 app.command("score")(score.score)
+app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
