@@ -165,20 +165,22 @@ def test_rubrics(tmp_path: Path) -> None:
     path = tmp_path / "rubric.yaml"
     path.write_text(
         "name: mine\ncriteria:\n"
-        "- {name: a, question: A?, anchors: {1: bad, 5: good}, weight: 3}\n"
-        "- {name: b, question: B?, anchors: {1: bad, 5: good}}\n"
+        "- {name: a, question: What, anchors: {1: bad, 5: good}, weight: 3}\n"
+        "- {name: b, question: How, anchors: {1: bad, 5: good}}\n"
     )
     rubric = load_rubric(path)
     assert rubric.mean({"a": 5, "b": 1}) == 4.0 and rubric.pass_mark == 4.0
     assert rubric.hash != RUBRIC.hash
     for broken, why in (
         ("name: x\ncriteria: []", "at least 1"),
-        ("name: x\ncriteria:\n- {name: a, question: A?, anchors: {1: bad}}", "both of these"),
-        ("name: x\ncriteria:\n- {name: a, question: A?, anchors: {1: bad, 5: b, 6: c}}", "between 1 and 5"),
-        ("name: x\ncriteria:\n- {name: a, quesiton: A?, anchors: {1: b, 5: c}}", "did you mean 'question'"),
-        ("name: x\npass_mark: 9\ncriteria:\n- {name: a, question: A?, anchors: {1: b, 5: c}}", "pass_mark"),
+        ("name: x\ncriteria:\n- {name: a, question: What, anchors: {1: bad}}", "both of these"),
+        ("name: x\ncriteria:\n- {name: a, question: What, anchors: {1: bad, 5: b, 6: c}}", "between 1 and 5"),
+        ("name: x\ncriteria:\n- {name: a, quesiton: A, anchors: {1: b, 5: c}}", "did you mean 'question'"),
+        ("name: x\npass_mark: 9\ncriteria:\n- {name: a, question: What, anchors: {1: b, 5: c}}", "pass_mark"),
         (path.read_text().replace("name: b", "name: a"), "more than once"),
     ):
         (tmp_path / "broken.yaml").write_text(broken)
         with pytest.raises(ConfigError, match=why):
             load_rubric(tmp_path / "broken.yaml")
+    with pytest.raises(ConfigError, match="no such rubric"):
+        load_rubric(tmp_path / "absent.yaml")

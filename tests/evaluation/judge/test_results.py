@@ -11,6 +11,7 @@ from luthier.errors import EvaluationError
 from luthier.evaluation.compare import Evidence, compare
 from luthier.evaluation.graders import VerdictWord
 from luthier.evaluation.item import EvalItem
+from luthier.evaluation.judge.agreement import krippendorff_alpha
 from luthier.evaluation.judge.answers import read_answers
 from luthier.evaluation.judge.labels import Label, load_labels, measure_agreement
 from luthier.evaluation.judge.probe import builtin_probe
@@ -142,7 +143,7 @@ def test_plain_rows(tmp_path: Path) -> None:
         read_answers(
             write(path, {"question": "Q?", "answer": "a", "id": 2}, {"question": "Q?", "answer": "b"})
         )
-    with pytest.raises(EvaluationError, match="cannot be read"):
+    with pytest.raises(EvaluationError, match="cannot read"):
         read_answers(tmp_path / "absent.jsonl")
     save_result(BASE, tmp_path / "saved.jsonl")
     assert read_answers(tmp_path / "saved.jsonl").result == BASE
@@ -193,4 +194,7 @@ def test_agreement_of_each_kind() -> None:
     assert found["preferred"].kappa.value == found["preferred"].alpha == 1.0
     assert found["preferred"].alpha_people is None
     assert found["score"].kappa.num_pairs == 32 and 0.8 < found["score"].kappa.value < 1.0
-    assert found["score"].alpha_people is not None and found["score"].alpha < found["score"].alpha_people
+    scale = (1, 2, 3, 4, 5)
+    people, everyone = [(5, 5), (1, 2)] * 16, [(5, 5, 5), (1, 2, 2)] * 16
+    assert found["score"].alpha_people == krippendorff_alpha(people, scale, is_ordinal=True)
+    assert found["score"].alpha == pytest.approx(krippendorff_alpha(everyone, scale, is_ordinal=True))

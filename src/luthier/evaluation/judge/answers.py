@@ -14,7 +14,7 @@ from luthier.config import Config
 from luthier.errors import EvaluationError
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.judge.results import cases_of
-from luthier.evaluation.judge.rows import read_rows
+from luthier.evaluation.judge.rows import typed_rows
 from luthier.evaluation.judge.scoring import Case
 from luthier.evaluation.runner import EvalResult, load_result, summary_path
 from luthier.evaluation.task import load_items
@@ -46,12 +46,10 @@ def read_answers(path: Path, items: Path | None = None) -> Answers:
         raise EvaluationError(
             f"{path} holds plain rows, which bring their questions; items go with answers of luthier eval"
         )
-    rows = read_rows(path, _Row)
-    ids = [str(row.id) if row.id is not None else str(number) for number, (_, row) in enumerate(rows, 1)]
+    rows = typed_rows(path, _Row)
+    ids = [str(row.id) if row.id is not None else str(number) for number, row in enumerate(rows, 1)]
     repeated = [one for one, count in Counter(ids).items() if count > 1]
     if repeated:
         raise EvaluationError(f"{path}: expected one row per id, found {repeated[0]!r} more than once")
-    cases = [
-        Case(one, row.question, row.answer, row.reference) for one, (_, row) in zip(ids, rows, strict=True)
-    ]
+    cases = [Case(one, row.question, row.answer, row.reference) for one, row in zip(ids, rows, strict=True)]
     return Answers(tuple(cases), None, ())

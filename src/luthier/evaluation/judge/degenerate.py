@@ -41,8 +41,8 @@ def degenerate_reason(answer: str, reference: str | None = None) -> str | None:
         return None
     if not any(unicodedata.category(character)[0] in "LN" for character in text):
         return f"the answer has no letter and no digit: {text[:20]!r}"
-    opener = _without_marks(text)
-    if opener in _BARE or (opener in _BEFORE_COLON and text[-1] in ":："):
+    opener, has_colon = _without_marks(text)
+    if opener in _BARE or (has_colon and opener in _BEFORE_COLON):
         return f"the answer is only an opening: {text[:60]!r}"
     words = text.casefold().split()
     if len(words) >= _MIN_REPEATED_WORDS and len(set(words)) <= 2:
@@ -50,8 +50,9 @@ def degenerate_reason(answer: str, reference: str | None = None) -> str | None:
     return None
 
 
-def _without_marks(text: str) -> str:
-    """Lower case, straight apostrophes, one space between words, no marks at the ends."""
+def _without_marks(text: str) -> tuple[str, bool]:
+    """In lower case, with single spaces and no marks at the ends; and whether a colon was among those at the end."""
     words = " ".join(text.casefold().replace("’", "'").split())
     kept = [place for place, character in enumerate(words) if unicodedata.category(character)[0] in "LN"]
-    return words[kept[0] : kept[-1] + 1]
+    tail = words[kept[-1] + 1 :]
+    return words[kept[0] : kept[-1] + 1], ":" in tail or "：" in tail

@@ -19,7 +19,7 @@ from luthier.evaluation.judge.agreement import Kappa, cohen_kappa, krippendorff_
 from luthier.evaluation.judge.asking import Judge, Outcome
 from luthier.evaluation.judge.pairing import PairCase, pair
 from luthier.evaluation.judge.replies import Preference
-from luthier.evaluation.judge.rows import read_rows
+from luthier.evaluation.judge.rows import typed_rows
 from luthier.evaluation.judge.rubric import HIGHEST, LOWEST, Rubric
 from luthier.evaluation.judge.scoring import Case, Scored, score
 
@@ -95,7 +95,7 @@ class Agreement:
 
 def load_labels(path: Path | str) -> list[Label]:
     """Read a file of labels. Raises EvaluationError that names file, line and field."""
-    return [label for _, label in read_rows(path, Label)]
+    return typed_rows(path, Label)
 
 
 def measure_agreement(judge: Judge, labels: Sequence[Label], rubric: Rubric) -> list[Agreement]:

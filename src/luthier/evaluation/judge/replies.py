@@ -99,7 +99,7 @@ def _score(name: str, value: Any) -> int:
     """A whole number on the scale: 4, 4.0 or "4". Nothing is rounded."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d\s*", value):
         value = int(value)
-    is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+    is_whole = value.is_integer() if isinstance(value, float) else type(value) is int
     if not is_whole or not LOWEST <= value <= HIGHEST:
         found = "missing" if value is None else json.dumps(value)[:_SHOWN_CHARACTERS]
         raise Unreadable(f"the score of '{name}' is {found}, not a whole number from {LOWEST} to {HIGHEST}")

@@ -22,6 +22,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from luthier.config import Config, build, read_yaml
+from luthier.errors import ConfigError
 from luthier.hashing import hash_json
 
 LOWEST, HIGHEST = 1, 5
@@ -76,6 +77,8 @@ class Rubric(Config):
 
 def load_rubric(path: Path | str) -> Rubric:
     """Read a rubric file. Raises ConfigError that names the file and every problem in it."""
+    if not Path(path).exists():
+        raise ConfigError(f"no such rubric: {path}")
     return build(Rubric, read_yaml(Path(path)), where=str(path))
 
 
