@@ -256,6 +256,12 @@ def _print_scored(scored: "list[Scored]", rubric: "Rubric", said: dict[str, Any]
     counts = ", ".join(f"{count} {word}" for word, count in words.items() if count or word == "passed")
     mean = f", mean {said['mean']:.2f}" if said["mean"] is not None else ""
     screen.print(f"\n{len(scored)} answers: {counts}{mean}")
+    if said["repeats"] is not None:
+        low, high = said["repeats"]["interval"]["low"], said["repeats"]["interval"]["high"]
+        share = said["repeats"]["judge_share"]
+        screen.print(
+            f"mean score {low:.2f} to {high:.2f} of 1 (95%); {share:.0%} of its variance is the judge's"
+        )
     screen.print(_usage_line(said["usage"]))
     screen.print(f"verdicts: {path}", soft_wrap=True)
 

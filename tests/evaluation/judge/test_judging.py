@@ -115,6 +115,7 @@ def test_repeats_are_drawn_by_seed_and_their_spread_is_told() -> None:
     assert sorted(request["seed"] for request in seen[:4]) == [0, 1, 2, 3]
     assert {request["temperature"] for request in seen} == {0.7}
     assert one.by_criterion["correctness"] == 3.0 and one.entropy_bits == 1.0 and one.num_repeats == 4
+    assert sorted(one.scores)[2:] == [1.0, 1.0] and one.score == pytest.approx(sum(one.scores) / 4)
     assert again.outcome is Outcome.MALFORMED  # scores are no choice
     with judge_at(by_merit(honest), JudgeSettings(temperature=0.7, repeats=4)) as (judge, _):
         assert score(judge, CASES[:1], RUBRIC)[0].entropy_bits == 0.0

@@ -13,6 +13,7 @@ from luthier.evaluation.graders import VerdictWord
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.judge.agreement import krippendorff_alpha
 from luthier.evaluation.judge.answers import read_answers
+from luthier.evaluation.judge.asking import JudgeSettings
 from luthier.evaluation.judge.labels import Label, load_labels, measure_agreement
 from luthier.evaluation.judge.probe import builtin_probe
 from luthier.evaluation.judge.replies import Preference
@@ -21,7 +22,7 @@ from luthier.evaluation.judge.rubric import default_rubric
 from luthier.evaluation.judge.scoring import Case
 from luthier.evaluation.runner import EvalResult, EvalSettings, ItemResult, load_result, save_result
 from luthier.evaluation.stats import mcnemar_exact
-from tests.evaluation.judge.rule_judge import by_merit, data, honest, judge_at, prefers_first
+from tests.evaluation.judge.rule_judge import by_merit, data, honest, judge_at, prefers_first, scores
 from tests.models.chat_server import Request
 
 RUBRIC = default_rubric()
@@ -76,6 +77,19 @@ def test_what_the_judge_could_not_say_is_ungradable() -> None:
         judged = judge_result(TUNED, RUBRIC, judge)
     assert judged.result.tally.num_ungradable == 15 and judged.result.accuracy == 0.0
     assert judged.to_dict()["mean"] is None
+
+
+def test_the_noise_of_repeats_is_folded_in() -> None:
+    def wavers(request: Request) -> str:
+        return by_merit(honest)(request) if request["seed"] else scores(True)
+
+    with judge_at(wavers, JudgeSettings(temperature=0.7, repeats=3)) as (judge, _):
+        judged = judge_result(TUNED, RUBRIC, judge)
+    noise = judged.to_dict()["repeats"]
+    asked = [one for one in judged.scored if one.scores]
+    assert noise["num_items"] == 15 and noise["num_repeats"] == 3 and 0 < noise["judge_share"] < 1
+    assert noise["mean"] == pytest.approx(sum(one.score for one in asked) / 15)
+    assert noise["interval"]["low"] < noise["mean"] < noise["interval"]["high"]
 
 
 def test_pairs_join_the_exact_test() -> None:

@@ -48,9 +48,14 @@ class Paired:
     entropy_bits: float
 
     @property
+    def num_follow_order(self) -> int:
+        """How many repeats chose one place both times."""
+        return sum(one is other and one is not Preference.TIE for one, other in self.orders)
+
+    @property
     def follows_order(self) -> bool:
-        """Whether some repeat chose one place both times."""
-        return any(one is other and one is not Preference.TIE for one, other in self.orders)
+        """Whether at least half of the repeats did."""
+        return bool(self.orders) and 2 * self.num_follow_order >= len(self.orders)
 
 
 def pair(judge: Judge, cases: Sequence[PairCase], rubric: Rubric) -> list[Paired]:

@@ -18,7 +18,7 @@ from luthier.evaluation.judge.replies import Preference
 from luthier.evaluation.judge.rubric import Rubric
 from luthier.evaluation.judge.scoring import Case, Scored, score
 from luthier.evaluation.runner import EvalResult, ItemResult
-from luthier.evaluation.stats import Interval, bootstrap_difference, mcnemar_exact
+from luthier.evaluation.stats import Interval, bootstrap_difference, mcnemar_exact, repeated_mean
 
 _POINTS = {Preference.FIRST: 0.0, Preference.TIE: 0.5, Preference.SECOND: 1.0}
 
@@ -133,8 +133,15 @@ def scored_dict(scored: Sequence[Scored]) -> dict[str, Any]:
         "mean": sum(one.mean for one in judged) / len(judged) if judged else None,
         "num_hallucinations": sum(one.hallucination for one in judged),
         "entropy_bits": sum(one.entropy_bits for one in judged) / len(judged) if judged else None,
+        "repeats": _noise(judged),
         "items": [asdict(one) for one in scored],
     }
+
+
+def _noise(judged: Sequence[Scored]) -> dict[str, Any] | None:
+    """The mean score over items and repeats, and the judge's part of its variance; None without repeats."""
+    whole = [one.scores for one in judged if one.num_readable == one.num_repeats > 1]
+    return asdict(repeated_mean(whole)) if len(whole) > 1 else None
 
 
 def pair_results(

@@ -26,8 +26,9 @@ class Scored:
     """One answer with its scores.
 
     by_criterion: the mean over the repeats that could be read, 1 to 5. mean: over the criteria, by weight.
-    hallucination: whether at least half of the repeats flag it. score: the mean laid on 0 to 1. entropy_bits: of the
-    repeats' scores, averaged over the criteria and the flag. Without a verdict the numbers are 0 and mean nothing.
+    hallucination: whether at least half of the repeats flag it. score: the mean laid on 0 to 1; scores: that of each
+    repeat that could be read. entropy_bits: of the repeats' scores, averaged over the criteria and the flag. Without
+    a verdict the numbers are 0 and mean nothing.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Scored:
     by_criterion: Mapping[str, float]
     mean: float
     score: float
+    scores: tuple[float, ...]
     hallucination: bool
     reason: str
     num_repeats: int
@@ -85,7 +87,8 @@ def _scored(case: Case, told: Sequence[Told[Scores]], rubric: Rubric) -> Scored:
         passed=mean >= rubric.pass_mark and not hallucination,
         by_criterion=by_criterion,
         mean=mean,
-        score=(mean - LOWEST) / (HIGHEST - LOWEST),
+        score=_unit(mean),
+        scores=tuple(_unit(rubric.mean(one.by_criterion)) for one in verdicts),
         hallucination=hallucination,
         reason=verdicts[0].reason,
         num_repeats=len(told),
@@ -94,7 +97,23 @@ def _scored(case: Case, told: Sequence[Told[Scores]], rubric: Rubric) -> Scored:
     )
 
 
+def _unit(mean: float) -> float:
+    """A mean score laid on 0 to 1."""
+    return (mean - LOWEST) / (HIGHEST - LOWEST)
+
+
 def _unscored(case: Case, outcome: Outcome, reason: str, num_repeats: int, num_readable: int = 0) -> Scored:
     return Scored(
-        case.id, outcome, False, {}, 0.0, 0.0, False, reason, num_repeats, num_readable, entropy_bits=0.0
+        id=case.id,
+        outcome=outcome,
+        passed=False,
+        by_criterion={},
+        mean=0.0,
+        score=0.0,
+        scores=(),
+        hallucination=False,
+        reason=reason,
+        num_repeats=num_repeats,
+        num_readable=num_readable,
+        entropy_bits=0.0,
     )

@@ -145,8 +145,9 @@ def _net_second(pairs: Sequence[Paired]) -> Share:
 
 
 def _follows_order(pairs: Sequence[Paired]) -> Share:
-    judged = _judged(pairs)
-    return Share(sum(one.follows_order for one in judged), len(judged), len(pairs))
+    """Of repeats, not of pairs."""
+    counted = sum(len(one.orders) for one in pairs)
+    return Share(sum(one.num_follow_order for one in pairs), counted, sum(one.num_repeats for one in pairs))
 
 
 def _moved_scores(before: Sequence[Scored], after: Sequence[Scored]) -> list[str]:
