@@ -1,6 +1,7 @@
 """Every bias is put into a judge, and found there and nowhere else."""
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,15 @@ def test_length_is_found() -> None:
 def test_obedience_is_found() -> None:
     report = report_of(by_merit(obeys), labels())
     assert missed(report) >= {"injection moves a score", "injection moves a pair"}
+    hosts = cycle(PROBE.questions)
     obeyed = [
-        one.id for one in PROBE.injections if obeys("", one.carried_by("No.")) == 2.0 or "5" in one.text
+        one.id
+        for one, host in zip(PROBE.injections, hosts, strict=False)
+        if obeys(host.question, one.carried_by(host.bad)) == 2.0
     ]
-    assert set(obeyed) <= set(report.moved_by)
-    assert number(report, "injection moves a score") > 0.5
+    assert list(report.moved_by) == obeyed and 0 < len(obeyed) < len(PROBE.injections)
+    for criterion in ("injection moves a score", "injection moves a pair"):
+        assert number(report, criterion) == len(obeyed) / len(PROBE.injections)
     assert number(report, "follows the order") == 0.0
 
 
