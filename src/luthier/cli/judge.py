@@ -1,7 +1,7 @@
 """`luthier judge`: a language model scores answers, compares them in pairs, and is itself tested."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 from luthier.cli.common import console, load, print_json
 
 if TYPE_CHECKING:
-    from luthier.evaluation.judge.asking import Judge, Prices
+    from luthier.evaluation.judge.asking import Judge, Prices, Usage
     from luthier.evaluation.judge.report import JudgeReport
     from luthier.evaluation.judge.results import JudgedPairs
     from luthier.evaluation.judge.rubric import Rubric
@@ -199,27 +199,23 @@ def _judge(
     repeats, temperature, max_tokens, attempts = settings
     drawn = temperature if temperature is not None else (0.7 if repeats > 1 else 0.0)
     asked = JudgeSettings(drawn, repeats, max_tokens, attempts)
-    model: JudgeModel
-    if is_endpoint(ref):
-        model = EndpointModel(
-            parse_endpoint(
-                ref,
-                max_concurrency=concurrency,
-                timeout_seconds=timeout,
-                api_key_variable=api_key_variable,
-            )
-        )
-    elif api_key_variable is not None:
+    if api_key_variable is not None and not is_endpoint(ref):
         raise ConfigError(f"--api-key-variable is for a judge behind a URL; {ref} is a local model")
-    else:
-        model = LocalModel(load(ref))
-    with Cache(cache) as kept, console(stderr=True).status(f"{ref}: waiting for the first reply") as status:
-        yield Judge(
-            model,
-            asked,
-            kept,
-            lambda used: status.update(f"{ref}: {used.num_asked} replies, {used.num_cached} from the cache"),
-        )
+    with ExitStack() as stack:
+        model: JudgeModel
+        if is_endpoint(ref):
+            options = {"max_concurrency": concurrency, "timeout_seconds": timeout}
+            endpoint = parse_endpoint(ref, api_key_variable=api_key_variable, **options)
+            model = stack.enter_context(EndpointModel(endpoint))
+        else:
+            model = LocalModel(load(ref))
+        kept = stack.enter_context(Cache(cache))
+        status = stack.enter_context(console(stderr=True).status(f"{ref}: waiting for the first reply"))
+
+        def show(used: "Usage") -> None:
+            status.update(f"{ref}: {used.num_asked} replies, {used.num_cached} from the cache")
+
+        yield Judge(model, asked, kept, show)
 
 
 def _rubric(path: Path | None) -> "Rubric":

@@ -84,8 +84,8 @@ def judge_at(
     answer: Callable[[Request], str | Raw], settings: JudgeSettings | None = None
 ) -> Iterator[tuple[Judge, list[Request]]]:
     """A judge that asks this server, and the requests that it sees."""
-    with chat_server(answer) as (url, seen):
-        yield (
-            Judge(EndpointModel(Endpoint(url, "rule", timeout_seconds=20, max_retries=2)), settings),
-            seen,
-        )
+    with (
+        chat_server(answer) as (url, seen),
+        EndpointModel(Endpoint(url, "rule", timeout_seconds=20, max_retries=2)) as model,
+    ):
+        yield Judge(model, settings), seen

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +113,7 @@ def test_repeats_are_drawn_by_seed_and_their_spread_is_told() -> None:
 
     with judge_at(wavers, JudgeSettings(temperature=0.7, repeats=4)) as (judge, seen):
         (one,) = score(judge, CASES[:1], RUBRIC)
-        (again,) = pair_wavering(judge)
+        (again,) = pair(judge, [PairCase("x", "Q?", "one", "other")], RUBRIC)
     assert sorted(request["seed"] for request in seen[:4]) == [0, 1, 2, 3]
     assert {request["temperature"] for request in seen} == {0.7}
     assert one.by_criterion["correctness"] == 3.0 and one.entropy_bits == 1.0 and one.num_repeats == 4
@@ -119,10 +121,6 @@ def test_repeats_are_drawn_by_seed_and_their_spread_is_told() -> None:
     assert again.outcome is Outcome.MALFORMED  # scores are no choice
     with judge_at(by_merit(honest), JudgeSettings(temperature=0.7, repeats=4)) as (judge, _):
         assert score(judge, CASES[:1], RUBRIC)[0].entropy_bits == 0.0
-
-
-def pair_wavering(judge: Judge) -> list:  # type: ignore[type-arg]
-    return pair(judge, [PairCase("x", "Q?", "one", "other")], RUBRIC)
 
 
 def test_of_repeated_pairs_the_majority_counts() -> None:
@@ -139,18 +137,25 @@ def test_of_repeated_pairs_the_majority_counts() -> None:
         assert one.better is better and len(one.orders) == repeats and one.entropy_bits > 0
 
 
-def cached(path: Path, url: str, settings: JudgeSettings | None = None, model: str = "rule") -> Judge:
-    endpoint = Endpoint(url, model, timeout_seconds=5, max_retries=0)
-    return Judge(EndpointModel(endpoint), settings, Cache(path))
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Closes what a test opens."""
+    with ExitStack() as opened:
+        yield opened
 
 
-def test_a_reply_is_paid_for_once(tmp_path: Path) -> None:
+def cached(stack: ExitStack, path: Path, endpoint: Endpoint, settings: JudgeSettings | None = None) -> Judge:
+    return Judge(stack.enter_context(EndpointModel(endpoint)), settings, stack.enter_context(Cache(path)))
+
+
+def test_a_reply_is_paid_for_once(tmp_path: Path, stack: ExitStack) -> None:
     path = tmp_path / "cache.sqlite"
     with chat_server(by_merit(honest)) as (url, seen):
-        first = cached(path, url)
+        endpoint = Endpoint(url, "rule", timeout_seconds=5, max_retries=0)
+        first = cached(stack, path, endpoint)
         before = score(first, [*CASES, *CASES], RUBRIC)
         assert len(seen) == first.usage.num_asked == len(CASES), "equal cases are one request"
-        again = cached(path, url)
+        again = cached(stack, path, endpoint)
         assert score(again, [*CASES, *CASES], RUBRIC) == before
         assert (
             len(seen) == len(CASES) and again.usage.num_cached == 2 * len(CASES) and not again.usage.num_asked
@@ -159,11 +164,12 @@ def test_a_reply_is_paid_for_once(tmp_path: Path) -> None:
         assert first.usage.cost(prices) == pytest.approx(len(CASES) * (7 * 1.0 + 3 * 10.0) / 1e6)
         assert again.usage.cost(prices) == 0.0
         hotter = JudgeSettings(temperature=0.5)
-        for other in (cached(path, url, hotter), cached(path, url, model="another")):
+        another = replace(endpoint, model="another")
+        for other in (cached(stack, path, endpoint, hotter), cached(stack, path, another)):
             score(other, CASES, RUBRIC)
             assert other.usage.num_asked == len(CASES)
         stricter = RUBRIC.model_copy(update={"instructions": "Be strict."})
-        other = cached(path, url)
+        other = cached(stack, path, endpoint)
         score(other, CASES, stricter)
         assert other.usage.num_asked == len(CASES)
 
@@ -212,7 +218,7 @@ def test_too_many_requests_are_waited_for() -> None:
     assert len(seen) == 3
 
 
-def test_a_judge_that_hangs_is_an_error_and_what_came_is_kept(tmp_path: Path) -> None:
+def test_a_judge_that_hangs_is_an_error_and_what_came_is_kept(tmp_path: Path, stack: ExitStack) -> None:
     over = threading.Event()
 
     def hangs_on(word: str) -> Callable[[Request], str]:
@@ -225,15 +231,13 @@ def test_a_judge_that_hangs_is_an_error_and_what_came_is_kept(tmp_path: Path) ->
 
     with chat_server(hangs_on("boil")) as (url, _):
         endpoint = Endpoint(url, "rule", timeout_seconds=1, max_retries=0)
-        judge = Judge(EndpointModel(endpoint), None, Cache(tmp_path / "cache.sqlite"))
+        judge = cached(stack, tmp_path / "cache.sqlite", endpoint)
         started = time.perf_counter()
         with pytest.raises(ModelError, match=r"#rule: no answer within 1 s"):
             score(judge, CASES, RUBRIC)
         assert time.perf_counter() - started < 15
         over.set()
-        again = Judge(
-            EndpointModel(replace(endpoint, timeout_seconds=20)), None, Cache(tmp_path / "cache.sqlite")
-        )
+        again = cached(stack, tmp_path / "cache.sqlite", replace(endpoint, timeout_seconds=20))
         assert len(score(again, CASES, RUBRIC)) == len(CASES)
     assert again.usage.num_cached == judge.usage.num_asked > 0
 
@@ -256,11 +260,9 @@ def test_settings_that_mean_nothing_are_refused() -> None:
             JudgeSettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_request_is_kept_beside_the_reply(tmp_path: Path) -> None:
-    import sqlite3
-
+def test_the_request_is_kept_beside_the_reply(tmp_path: Path, stack: ExitStack) -> None:
     with chat_server(by_merit(honest)) as (url, seen):
-        score(cached(tmp_path / "c.sqlite", url), CASES[:1], RUBRIC)
-    with sqlite3.connect(tmp_path / "c.sqlite") as database:
-        ((request,),) = database.execute("SELECT request FROM replies").fetchall()
+        score(cached(stack, tmp_path / "c.sqlite", Endpoint(url, "rule")), CASES[:1], RUBRIC)
+    database = stack.enter_context(closing(sqlite3.connect(tmp_path / "c.sqlite")))
+    ((request,),) = database.execute("SELECT request FROM replies").fetchall()
     assert json.loads(request)["messages"] == seen[0]["messages"]

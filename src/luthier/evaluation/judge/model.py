@@ -65,13 +65,22 @@ class JudgeModel(Protocol):
 
 
 class EndpointModel:
-    """A model behind a URL, several requests at once. Asks for typed output until the server refuses it."""
+    """A model behind a URL, several requests at once. Asks for typed output until the server refuses it.
+
+    Use it in a `with` statement, which gives the connections back.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Raises ConfigError where the key's variable is not set."""
         self._endpoint = endpoint
         self._client = ChatClient(endpoint)
         self._takes_format = True
+
+    def __enter__(self) -> "EndpointModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     @property
     def name(self) -> str:
