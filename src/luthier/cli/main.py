@@ -21,6 +21,7 @@ from luthier.cli import (
     evaluate,
     export,
     gate,
+    judge,
     methods,
     models,
     plan,
@@ -67,6 +68,7 @@ app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
 app.command("gate")(gate.gate)
 app.command("score")(score.score)
+app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
