@@ -244,7 +244,7 @@ def test_a_judge_that_hangs_is_an_error_and_what_came_is_kept(tmp_path: Path, st
 
 def test_a_local_model_without_the_skill_is_malformed_not_scored(tmp_path: Path) -> None:
     judge = Judge(LocalModel(load_model("luthier-nano")), JudgeSettings(max_tokens=8, max_attempts=2))
-    long = Case("long", "Q?", "word " * 1200 + "end")
+    long = Case("long", "Q?", " ".join(f"word {n}" for n in range(700)))
     scored = score(judge, [*CASES[:2], long], RUBRIC)
     assert {one.outcome for one in scored} <= {Outcome.MALFORMED, Outcome.TOO_LONG}
     assert scored[2].outcome is Outcome.TOO_LONG and "no room" in scored[2].reason
