@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from luthier.models.lean import make_lean
-from luthier.models.lean.dora import row_norms
+from luthier.models.lean.dora import dora_linear, row_norms
 from tests.toy import tiny_model
 
 
@@ -42,6 +42,22 @@ def step(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     loss = model(input_ids=torch.arange(20)[None], labels=torch.arange(20)[None]).loss
     loss.backward()
     return loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradients_are_those_of_finite_differences(dropout: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, weight, bias, a, b, ratio = (
+        torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_(shape != (4, 5))
+        for shape in [(2, 3, 5), (4, 5), (4,), (2, 5), (4, 2), (4,)]
+    )
+
+    def dropped_alike(x: Any, bias: Any, a: Any, b: Any, ratio: Any) -> torch.Tensor:
+        torch.manual_seed(1)
+        return dora_linear(x, weight, bias, a, b, 0.7, dropout, ratio)
+
+    assert torch.autograd.gradcheck(dropped_alike, (x, bias, a, b, ratio))
+    assert torch.autograd.gradcheck(dropped_alike, (x.detach(), None, a, b, ratio))
 
 
 def test_norms_of_a_narrow_weight_are_those_of_its_wide_copy() -> None:

@@ -1,7 +1,7 @@
 """Freed memory goes back to the system at once, where the C library would keep it.
 
-glibc maps large blocks one by one, and raises its limit for them to 32 MiB as such blocks are freed. From then on weights
-lie in its heap, and leave holes there that the next ones do not fit. Knows nothing of models.
+glibc maps large blocks one by one, and raises its limit for them to 32 MiB as such blocks are freed. Then weights lie
+in its heap, and leave holes there that the next ones do not fit. Knows nothing of models.
 """
 
 import ctypes

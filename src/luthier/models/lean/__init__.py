@@ -1,7 +1,7 @@
 """Layers of a model in training made lean: the same numbers, fewer copies of activations, fewer passes over them.
 
     lora linear    PEFT's layer around a plain linear one: both halves in one sum (models.lean.linear)
-    dora           the norms of its weights in pieces, no product of an identity matrix (models.lean.dora)
+    dora linear    one product kept, the norms of its rows without the sum of both matrices (models.lean.dora)
     gated MLP      down(act(gate(x)) * up(x)): the product is made again in the backward pass
     RMS norm       keeps its input and one number a token (models.lean.norm)
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.models.kept import KeptLinear, compute_dtypes
-from luthier.models.lean.dora import dora
+from luthier.models.lean.dora import dora_linear, row_norms
 from luthier.models.lean.linear import gated_linear, linear
 from luthier.models.lean.norm import rms_norm
 
@@ -38,8 +38,6 @@ def make_lean(model: nn.Module) -> int:
 def _replacement(module: nn.Module) -> Any:
     if _is_lora(module):
         return _lora_forward
-    if _is_dora(module):
-        return _dora_forward
     if _is_norm(module):
         return _norm_forward
     if _is_gated_mlp(module):
@@ -63,12 +61,15 @@ def _is_plain(module: Any) -> bool:
     return type(module) in (nn.Linear, KeptLinear)
 
 
-def _is_dora(module: nn.Module) -> bool:
-    if "peft" not in type(module).__module__:
-        return False
-    from peft.tuners.lora.dora import DoraLinearLayer
+def _magnitude(module: Any) -> Tensor | None:
+    """DoRA's lengths of rows, where the adapter of a layer is one."""
+    from peft.tuners.lora.variants import DoraLinearVariant
 
-    return type(module) is DoraLinearLayer
+    name = module.active_adapters[0]
+    if type(module.lora_variant.get(name)) is not DoraLinearVariant or module.base_layer.weight.requires_grad:
+        return None
+    magnitude: Tensor = module.lora_magnitude_vector[name].weight
+    return magnitude
 
 
 def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
@@ -83,7 +84,11 @@ def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
         base = module.base_layer
         if module.disable_adapters or name not in module.lora_A:
             weights, numbers = (base.weight, base.bias, None, None), (1.0, 0.0)
-        elif name in module.lora_variant or module.lora_A[name].bias is not None or module.lora_bias[name]:
+        elif (
+            (name in module.lora_variant and _magnitude(module) is None)
+            or module.lora_A[name].bias is not None
+            or module.lora_bias[name]
+        ):
             return None
         else:
             weights = (base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight)
@@ -121,15 +126,14 @@ def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if factors is None:
         result: Tensor = type(self).forward(self, x, *args, **kwargs)
         return result
-    return linear(x, *factors)
-
-
-def _dora_forward(self: Any, x: Tensor, **given: Any) -> Tensor:
-    weight = given["base_layer"].weight
-    if weight.is_floating_point() and weight.ndim == 2:
-        return dora(self, x, **given)
-    result: Tensor = type(self).forward(self, x, **given)
-    return result
+    magnitude = _magnitude(self) if factors[2] is not None else None
+    if magnitude is None:
+        return linear(x, *factors)
+    name = self.active_adapters[0]
+    lengths = row_norms(
+        self.base_layer.weight, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
+    )
+    return dora_linear(x, *factors, magnitude / lengths)
 
 
 # Norms

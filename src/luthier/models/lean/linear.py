@@ -22,14 +22,14 @@ from luthier.models.kept import product, product_back
 Activation = Callable[[Tensor], Tensor]
 
 
-def _dropout_mask(x: Tensor, dropout: float) -> Tensor | None:
+def dropout_mask(x: Tensor, dropout: float) -> Tensor | None:
     """Drawn as torch.nn.Dropout draws it on the CPU, so that the same seed drops the same."""
     if dropout == 0.0:
         return None
     return torch.empty_like(x).bernoulli_(1 - dropout).bool()
 
 
-def _dropped(x: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def dropped(x: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     return x if mask is None else (x * mask).mul_(1 / (1 - dropout))
 
 
@@ -48,8 +48,8 @@ def _forward(
     y = product(x, weight, bias)
     if lora_a is None or lora_b is None:
         return y, None, None
-    mask = _dropout_mask(x, dropout)
-    low = _dropped(x, mask, dropout) @ lora_a.T
+    mask = dropout_mask(x, dropout)
+    low = dropped(x, mask, dropout) @ lora_a.T
     return y.addmm_(low, lora_b.T, alpha=scaling), mask, low
 
 
@@ -76,8 +76,8 @@ def _backward(
         if mask is None:
             dx.addmm_(d_low, lora_a)
         else:
-            dx += _dropped(d_low @ lora_a, mask, ctx.dropout)
-    d_a = d_low.T @ _dropped(x, mask, ctx.dropout) if needs_a else None
+            dx += dropped(d_low @ lora_a, mask, ctx.dropout)
+    d_a = d_low.T @ dropped(x, mask, ctx.dropout) if needs_a else None
     d_b = (dy.T @ low).mul_(ctx.scaling) if needs_b else None
     return dx, d_weight, d_bias, d_a, d_b
 
