@@ -1,6 +1,8 @@
 """code: programs run with their tests behind the wall, and what becomes of them in words."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,9 @@ ITEM = EvalItem(
     GOLD,
     grader="code",
     fields={"tests": "assert double(2) == 4\nassert double(-1) == -2\n"},
+)
+INTERPRETER_IS_OPEN = all(
+    folder.stat().st_mode & 0o001 for folder in Path(os.path.realpath(sys.executable)).parents
 )
 needs_wall = pytest.mark.skipif(
     find_level().level is Level.NONE, reason=f"no wall holds here: {find_level().missing}"
@@ -76,14 +81,27 @@ def test_the_first_block_that_is_marked_as_python_is_the_program() -> None:
     assert program_of("x = 1") == "x = 1"
 
 
-def test_where_no_wall_holds_only_the_flag_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_wall_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A code task on a machine where no wall holds."""
     monkeypatch.setattr("luthier.sandbox.execute.find_level", lambda: LevelFinding(Level.NONE, {}))
     row = {"id": "1", "question": "double(n)?", "answer": GOLD, "tests": ITEM.fields["tests"]}
     (tmp_path / "items.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     (tmp_path / "task.yaml").write_text("items: items.jsonl\ngraders: [code]\n", encoding="utf-8")
+    return tmp_path / "task.yaml"
+
+
+def test_where_no_wall_holds_code_is_not_run(no_wall_task: Path) -> None:
     with pytest.raises(SandboxError, match="--unsafe-execution"):
-        load_task(tmp_path / "task.yaml")
-    task = load_task(tmp_path / "task.yaml", unsafe_execution=True)
+        load_task(no_wall_task)
+
+
+@pytest.mark.skipif(
+    os.getuid() == 0 and not INTERPRETER_IS_OPEN,
+    reason="root's programs run as a user who cannot reach Python",
+)
+def test_where_no_wall_holds_the_flag_runs_code_and_the_record_says_so(no_wall_task: Path) -> None:
+    task = load_task(no_wall_task, unsafe_execution=True)
     assert task.graders[0](task.items[0], GOLD).details["level"] == "none"
 
 
