@@ -1,8 +1,8 @@
 """Every prompt, answer, count, latency and verdict in one SQLite file, as it comes.
 
-An evaluation that was killed goes on where it stood: answers are found again by what they depend on, which is the model's
-weights, the items, the prompts, the settings and the batches. Whole batches are kept in one transaction each. The JSON
-lines and the summary that `save_result` writes are the portable form; this file is the one that survives a kill.
+An evaluation that was killed goes on where it stood: answers are found again by what they depend on, which is the
+model's weights, the items, the prompts, the settings and the batches. Whole batches are kept in one transaction each.
+The JSON lines and the summary that `save_result` writes are the portable form; this file survives a kill.
 It knows nothing of how an answer comes to be.
 """
 

@@ -1,7 +1,7 @@
 """A model behind a URL as something that can be asked: several requests at once, the server's own counts.
 
-What the server does with the messages (template, sampling of its own) is its secret, so what is kept as the prompt is the
-messages. This file knows nothing of items or graders.
+What the server does with the messages (template, sampling of its own) is its secret, so what is kept as the prompt is
+the messages. This file knows nothing of items or graders.
 """
 
 import json

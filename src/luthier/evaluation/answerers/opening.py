@@ -1,7 +1,7 @@
 """What a person calls a model, as something that can be asked.
 
-A folder, an embedded name or a hub id is loaded here; URL#MODEL is asked where it is served. Runs and specialists come as
-the folder of their model. This file knows nothing of items or graders.
+A folder, an embedded name or a hub id is loaded here; URL#MODEL is asked where it is served. Runs and specialists come
+as the folder of their model. This file knows nothing of items or graders.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """code: the answer's program is run with the item's tests, behind the wall of the sandbox.
 
-The program is the first fenced block (one marked as Python comes before others), or the whole answer where there is none.
-It shares a namespace with the tests, which are Python: assertions as a rule. The reason says what became of it, and the
-level of the wall that stood.
+The program is the first fenced block (one marked as Python comes before others), or the whole answer where there is
+none. It shares a namespace with the tests, which are Python: assertions as a rule. The reason says what became of it,
+and the level of the wall that stood.
 This file knows nothing of models, and of how the wall is built.
 """
 
