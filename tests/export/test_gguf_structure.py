@@ -1,0 +1,165 @@
+"""What stands in a GGUF file, read with the gguf package alone; and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.chat.render import Renderer
+from luthier.errors import ConfigError, ExportError
+from luthier.export.gguf import plan_gguf, write_gguf
+from tests.export.folders import VOCAB_SIZE, model_folder
+from tests.toy import byte_tokenizer, metaspace_tokenizer
+
+gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
+
+
+@pytest.fixture(autouse=True)
+def without_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.export.gguf.keys_tokeniser", lambda: None)
+
+
+def values(path: Path) -> dict[str, Any]:
+    return {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items()}
+
+
+def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf", hidden_size=64)
+    plans = plan_gguf(folder, "q4_0")
+    write_gguf(folder, tmp_path / "m.gguf", "q4_0")
+    written = {
+        t.name: (t.tensor_type.name.lower(), t.n_bytes) for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors
+    }
+    assert written == {plan.name: (plan.type, plan.num_bytes) for plan in plans}
+    by_name = {plan.name: plan for plan in plans}
+    assert by_name["blk.1.attn_q.weight"].operation == "rows reordered by head"
+    assert by_name["blk.1.attn_v.weight"].operation == "as it is"
+    assert by_name["token_embd.weight"].type == "q8_0"
+    assert by_name["blk.0.attn_norm.weight"].type == "f32"
+    assert by_name["blk.0.ffn_up.weight"].num_bytes == 64 * 64 // 32 * 18
+
+
+def test_rows_that_do_not_fill_blocks_fall_back(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf", intermediate_size=48)
+    kinds = {plan.name: plan.type for plan in plan_gguf(folder, "q8_0")}
+    assert (kinds["blk.0.ffn_down.weight"], kinds["blk.0.ffn_up.weight"]) == ("f16", "q8_0")
+
+
+@pytest.mark.parametrize(("family", "add_bos"), [("chatml", False), ("llama3", True), ("strict", True)])
+def test_special_tokens_and_template(tmp_path: Path, family: str, add_bos: bool) -> None:
+    tokenizer = byte_tokenizer(family)
+    folder, _ = model_folder(tmp_path / "hf", tokenizer=tokenizer)
+    write_gguf(folder, tmp_path / "m.gguf", "f16")
+    found = values(tmp_path / "m.gguf")
+    assert found["tokenizer.chat_template"] == tokenizer.chat_template
+    assert found["tokenizer.ggml.eot_token_id"] == Renderer(tokenizer).end_of_turn_id
+    assert found["tokenizer.ggml.eos_token_id"] == tokenizer.eos_token_id
+    assert found["tokenizer.ggml.padding_token_id"] == tokenizer.pad_token_id
+    assert found.get("tokenizer.ggml.bos_token_id") == tokenizer.bos_token_id
+    assert found["tokenizer.ggml.add_bos_token"] is add_bos
+    assert found["tokenizer.ggml.pre"] == "gpt-2"
+
+
+def test_rows_without_a_token_are_padded(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    folder, _ = model_folder(tmp_path / "hf", tokenizer=tokenizer)
+    write_gguf(folder, tmp_path / "m.gguf", "f16")
+    found = values(tmp_path / "m.gguf")
+    tokens, kinds = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
+    assert len(tokens) == len(kinds) == VOCAB_SIZE > len(tokenizer)
+    assert tokens[-1] == f"[PAD{VOCAB_SIZE - 1}]" and kinds[-1] == 5
+    assert kinds[tokenizer.convert_tokens_to_ids("<|im_end|>")] == 3
+    assert tokens[: len(tokenizer)] == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+
+
+def test_hyperparameters(tmp_path: Path) -> None:
+    folder, model = model_folder(tmp_path / "hf", "gemma3_text")
+    write_gguf(folder, tmp_path / "m.gguf", "f16")
+    found = values(tmp_path / "m.gguf")
+    assert found["general.architecture"] == "gemma3"
+    assert found["gemma3.attention.head_count_kv"] == 2
+    assert found["gemma3.attention.key_length"] == 8
+    assert found["gemma3.attention.sliding_window"] == 8
+    assert found["gemma3.attention.sliding_window_pattern"] == 2
+    assert found["gemma3.context_length"] == model.config.max_position_embeddings
+    assert found["gemma3.attention.layer_norm_rms_epsilon"] == pytest.approx(1e-6)
+
+
+def test_a_split_without_a_known_name_is_said_where_llama_cpp_is_absent(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf", tokenizer=_three_digits())
+    written = write_gguf(folder, tmp_path / "m.gguf", "f16")
+    assert written.pre_tokenizer == "default" and "no name in llama.cpp" in written.notes[0]
+
+
+def _three_digits() -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\p{N}{1,7}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "granite", "olmo2"])
+def test_an_architecture_that_is_not_covered_is_named(tmp_path: Path, architecture: str) -> None:
+    folder, _ = model_folder(tmp_path / "hf", architecture)
+    with pytest.raises(ExportError, match=f"'{architecture}' is not covered; covered are llama"):
+        plan_gguf(folder, "f16")
+
+
+def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf", tokenizer=metaspace_tokenizer())
+    with pytest.raises(ExportError, match="byte-level BPE"):
+        write_gguf(folder, tmp_path / "m.gguf", "f16")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_what_llama_cpp_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    folder, _ = model_folder(tmp_path / "rope", rope_parameters=rope)
+    with pytest.raises(ExportError, match="no rotary scaling of the kind 'dynamic'"):
+        write_gguf(folder, tmp_path / "m.gguf", "f16")
+    folder, _ = model_folder(tmp_path / "scale", "gemma3_text", query_pre_attn_scalar=16)
+    with pytest.raises(ExportError, match="query_pre_attn_scalar"):
+        write_gguf(folder, tmp_path / "m.gguf", "f16")
+
+
+def test_unknown_types_and_unmerged_weights_are_refused(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf")
+    with pytest.raises(ConfigError, match="f32, f16, bf16, q8_0, q5_0, q4_0"):
+        plan_gguf(folder, "q3")
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.self_attn.q_proj.lora_A.weight"] = weights["model.norm.weight"]
+    save_file(
+        {k: v.clone() for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
+    with pytest.raises(ExportError, match="1 tensors have no name"):
+        plan_gguf(folder, "f16")
+
+
+def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    folder, _ = model_folder(tmp_path / "hf")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ExportError, match=r"pip install 'luthier\[gguf\]'"):
+        plan_gguf(folder, "f16")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder, _ = model_folder(tmp_path / "hf")
+    path = folder / "tokenizer.json"
+    config = json.loads(path.read_text())
+    config["added_tokens"][-1]["id"] = VOCAB_SIZE + 3
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"word{i}" for i in range(VOCAB_SIZE)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ExportError, match="do not belong together"):
+        write_gguf(folder, tmp_path / "m.gguf", "f16")
