@@ -75,7 +75,8 @@ def worker(options: argparse.Namespace) -> None:
 
     from luthier.config import Layer
     from luthier.registry.runs import create_run
-    from luthier.training.job import plan_job, run_job
+    from luthier.training.job import run_job
+    from luthier.training.plan import plan_job
     from luthier.training.tracking import MetricsFile
 
     folder = Path(options.folder)

@@ -14,6 +14,13 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be computed again is kept: `name` in LUTHIER_CACHE, or in `luthier` in the user's cache folder."""
+    if root := os.environ.get("LUTHIER_CACHE"):
+        return Path(root) / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "luthier" / name
+
+
 def fsync_path(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -10,7 +10,8 @@ from luthier.config import Layer
 from luthier.registry.runs import create_run
 from luthier.training.diagnose import Curve, diagnose, diagnose_run
 from luthier.training.diagnose_preferences import displaced_likelihood, no_preference, runaway_margin
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
+from luthier.training.plan import plan_job
 from luthier.training.tracking import MetricsFile
 from tests.training.test_preference_job import write
 from tests.training.toys import model_folder

@@ -18,12 +18,13 @@ from luthier.data.targets import supervised_tokens, with_soft_labels
 from luthier.errors import ConfigError
 from luthier.models.forward import Head
 from luthier.registry.runs import create_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.loop import forward_backward
 from luthier.training.objective_config import DistillObjective
 from luthier.training.objectives import log_probs, make_objective
 from luthier.training.objectives.distill import distill, divergence, outcomes, token_losses
 from luthier.training.objectives.objective import Outputs, SoftLogProbs, Targets
+from luthier.training.plan import plan_job
 from luthier.training.tracking import MetricsFile
 from tests.toy import tiny_model
 from tests.training.pairs import random_units

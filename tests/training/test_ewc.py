@@ -10,9 +10,10 @@ from luthier.config import Layer
 from luthier.data.batches import microbatches
 from luthier.registry.runs import create_run
 from luthier.training.ewc import ElasticWeights, elastic_weights, fisher_diagonal
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.loop import forward_backward
 from luthier.training.objectives import OBJECTIVES, Averages
+from luthier.training.plan import plan_job
 from luthier.training.tracking import MetricsFile
 from tests.training.test_preferences import EXACT, exact_model, gradients, learner_of
 from tests.training.toys import chat_file, model_folder, random_rows

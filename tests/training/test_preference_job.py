@@ -16,8 +16,9 @@ from luthier.errors import ConfigError, DataError
 from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_lora
 from luthier.registry.runs import Run, create_run
-from luthier.training.job import Plan, describe, plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.learner import Learner
+from luthier.training.plan import Plan, describe, plan_job
 from luthier.training.recipe import resolve
 from luthier.training.reference import FILE, adapter_off, reference_log_probs
 from luthier.training.tracking import MetricsFile

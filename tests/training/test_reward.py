@@ -23,12 +23,13 @@ from luthier.models.load import load_model
 from luthier.models.methods import apply_full, apply_lora
 from luthier.models.reward import load_reward_model, score_parts, train_head
 from luthier.registry.runs import create_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.learner import Learner
 from luthier.training.loop import forward_backward
 from luthier.training.objective_config import RewardObjective
 from luthier.training.objectives import make_objective
 from luthier.training.objectives.reward import reward_losses
+from luthier.training.plan import plan_job
 from luthier.training.scoring import score_file
 from luthier.training.tracking import MetricsFile
 from tests.toy import tiny_model

@@ -16,8 +16,8 @@ from luthier.cli.main import main
 from luthier.config import Layer
 from luthier.models import attention, load, trunk_store
 from luthier.training import checkpoint, job
-from luthier.training.job import plan_job
 from luthier.training.objectives import OBJECTIVES, LossSums, Objective, Outputs, Targets
+from luthier.training.plan import plan_job
 from luthier.training.selftest import TESTS, Word, run_selftest
 from luthier.training.selftest import bench as bench_module
 from tests.toy import byte_tokenizer, tiny_model

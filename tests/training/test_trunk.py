@@ -13,7 +13,8 @@ from luthier.hashing import hash_file
 from luthier.models.trunk_cache import TrunkCache, default_cache
 from luthier.models.trunk_store import TrunkStore, part_folders
 from luthier.registry.runs import Run, create_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
+from luthier.training.plan import plan_job
 from tests.toy import byte_tokenizer, tiny_model
 from tests.training.test_preference_job import rows as preference_rows
 from tests.training.test_preference_job import write

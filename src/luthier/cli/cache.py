@@ -1,4 +1,7 @@
-"""`luthier cache`: the states of frozen layers that runs keep and share, and the room that they take."""
+"""`luthier cache`: what runs keep to compute it once, and the room that it takes.
+
+The states of frozen layers (the trunk), and the rows of data files as tokens.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,34 +11,51 @@ import typer
 from luthier.cli.common import console, print_json
 
 if TYPE_CHECKING:
+    from luthier.data.token_store import Entry
     from luthier.models.trunk_cache import StoreFacts
 
 app = typer.Typer(
-    help="What frozen layers gave, kept for later runs: list it, clear it.", no_args_is_help=True
+    help="What runs keep for later ones (states of frozen layers, rows as tokens): list it, clear it.",
+    no_args_is_help=True,
 )
 
 _Folder = Annotated[
     Path | None,
-    typer.Option(help="The cache (train.trunk_cache). Default: LUTHIER_CACHE, or your cache folder."),
+    typer.Option(
+        help="A trunk's cache elsewhere (train.trunk_cache). Default: all that is in the cache folder."
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_stores(folder: _Folder = None, json: _Json = False) -> None:
-    """List the stores, the one that was used last first."""
-    from rich.table import Table
-
+    """List what is kept, the one that was used last first."""
     from luthier.models.trunk_cache import TrunkCache, default_cache, gigabytes
 
     root = folder or default_cache()
     found = TrunkCache(root, 0).stores()
+    rows = [] if folder else _token_entries()
     if json:
-        print_json({"folder": str(root), "stores": [_as_json(store) for store in found]})
+        told = {"folder": str(root), "stores": [_as_json(store) for store in found]}
+        print_json({**told, "tokens": [_entry_as_json(entry) for entry in rows]})
         return
-    if not found:
-        console().print(f"nothing is kept in {root}")
+    if not found and not rows:
+        console().print(f"nothing is kept in {root if folder else root.parent}")
         return
+    if found:
+        _print_stores(found)
+        console().print(f"frozen layers: {gigabytes(sum(store.num_bytes for store in found))} in {root}")
+    if rows:
+        _print_entries(rows)
+        console().print(f"rows of tokens: {gigabytes(sum(entry.num_bytes for entry in rows))}")
+
+
+def _print_stores(found: "list[StoreFacts]") -> None:
+    from rich.table import Table
+
+    from luthier.models.trunk_cache import gigabytes
+
     table = Table(box=None, pad_edge=False)
     for column in ("store", "base", "layers", "dtype", "tokens", "size", "used"):
         table.add_column(column)
@@ -46,27 +66,51 @@ def list_stores(folder: _Folder = None, json: _Json = False) -> None:
         tokens, size = f"{store.num_records:,}", gigabytes(store.num_bytes)
         table.add_row(store.name, base, layers, dtype, tokens, size, used)
     console().print(table)
-    console().print(f"{gigabytes(sum(store.num_bytes for store in found))} in {root}")
+
+
+def _print_entries(rows: "list[Entry]") -> None:
+    from rich.table import Table
+
+    from luthier.models.trunk_cache import gigabytes
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("rows of tokens", "files", "size", "used"):
+        table.add_column(column)
+    for entry in rows:
+        files = ", ".join(map(str, entry.facts.get("files", ())))
+        table.add_row(entry.name, files, gigabytes(entry.num_bytes), _when(entry.used))
+    console().print(table)
+
+
+def _token_entries() -> "list[Entry]":
+    from luthier.data.token_store import TokenStore, default_token_store
+
+    return TokenStore(default_token_store()).entries()
 
 
 @app.command("clear")
 def clear(folder: _Folder = None, json: _Json = False) -> None:
-    """Remove every store that no run uses. Later runs compute what they need again."""
+    """Remove everything that no run uses. Later runs compute what they need again."""
+    from luthier.data.token_store import TokenStore, default_token_store
     from luthier.models.trunk_cache import TrunkCache, default_cache, gigabytes
 
     root = folder or default_cache()
     gone, kept = TrunkCache(root, 0).clear()
+    token_bytes = 0 if folder else TokenStore(default_token_store()).clear()
     if json:
         print_json(
             {
                 "folder": str(root),
                 "removed": [_as_json(store) for store in gone],
                 "in_use": [_as_json(store) for store in kept],
+                "token_bytes": token_bytes,
             }
         )
         return
     freed = gigabytes(sum(store.num_bytes for store in gone))
     console().print(f"removed {len(gone)} stores, {freed}, from {root}")
+    if token_bytes:
+        console().print(f"removed {gigabytes(token_bytes)} of rows as tokens")
     if kept:
         console().print(f"{', '.join(store.name for store in kept)}: in use by a run, kept")
 
@@ -86,4 +130,14 @@ def _as_json(store: "StoreFacts") -> dict[str, Any]:
         "bytes": store.num_bytes,
         "used": _when(store.used),
         "in_use": store.in_use,
+    }
+
+
+def _entry_as_json(entry: "Entry") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "folder": str(entry.folder),
+        "files": list(entry.facts.get("files", ())),
+        "bytes": entry.num_bytes,
+        "used": _when(entry.used),
     }

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from luthier.config import Layer
     from luthier.data.dataset import TokenDataset
     from luthier.registry.runs import Run
-    from luthier.training.job import JobResult, Plan
+    from luthier.training.job import JobResult
+    from luthier.training.plan import Plan
 
 
 _UNIT_WORDS = {
@@ -137,8 +138,8 @@ def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[
 def _plan(layers: "list[Layer]", where: str, *, quiet: bool = False) -> "Plan":
     from rich.table import Table
 
-    from luthier.training.job import describe, plan_job
     from luthier.training.manifest import dataset_words
+    from luthier.training.plan import describe, plan_job
 
     screen = console(stderr=quiet)
     with screen.status("reading and rendering the data"):

@@ -243,18 +243,7 @@ def load_weights(
         # bitsandbytes quantises where the weights will stay.
         how["quantization_config"] = bitsandbytes_config(quantization, dtype)
         how["device_map"] = {"": device or torch.device("cpu")}
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            place,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **how,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
+    model, found = read_model(AutoModelForCausalLM, place, config, dtype, **how)
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
             f"{place}: {len(missing)} weights of this architecture are not in its files, the first is {missing[0]}; "
@@ -282,6 +271,25 @@ _SCORES = (
     "exported as a language model. Score with it: luthier score MODEL FILE; others load it as it is, with "
     "AutoModelForSequenceClassification"
 )
+
+
+def read_model(
+    architecture: Any, place: str, config: Any, dtype: torch.dtype, **how: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model by one of transformers' Auto classes, and what it says of its files. Raises ModelError."""
+    try:
+        model, found = architecture.from_pretrained(
+            place,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **how,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
+    return model, found
 
 
 def attach_adapter(model: Any, folder: Path) -> Any:

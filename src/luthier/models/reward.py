@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from luthier.chat.render import Renderer
@@ -27,6 +26,7 @@ from luthier.models.load import (
     find_model,
     load_config,
     load_tokenizer,
+    read_model,
 )
 
 HEAD = "score"
@@ -43,19 +43,7 @@ def load_scorer(place: str, dtype: torch.dtype) -> Any:
     if is_scorer_config(config) and config.num_labels != 1:
         raise ModelError(f"{place}: a classifier of {config.num_labels} labels; a reward model has one score")
     config.num_labels = 1
-    try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            place,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"{place}: cannot load it as a reward model: {str(error).splitlines()[0]}"
-        ) from error
+    model, found = read_model(AutoModelForSequenceClassification, place, config, dtype)
     head = {f"{HEAD}.weight", f"{HEAD}.bias"}
     if missing := sorted(set(found["missing_keys"]) - head):
         raise ModelError(f"{place}: {len(missing)} weights are not in its files, the first is {missing[0]}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.files import locked, write_json_atomic
+from luthier.files import cache_folder, locked, write_json_atomic
 from luthier.hashing import hash_json
 from luthier.models.trunk_store import part_folders
 
@@ -22,10 +22,8 @@ _STORE = "store.json"
 
 
 def default_cache() -> Path:
-    """LUTHIER_CACHE, or `luthier` in the user's cache folder; the trunk's part of it."""
-    if root := os.environ.get("LUTHIER_CACHE"):
-        return Path(root) / "trunk"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "luthier" / "trunk"
+    """`trunk` in the folder of Luthier's caches."""
+    return cache_folder("trunk")
 
 
 @dataclass(frozen=True)

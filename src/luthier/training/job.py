@@ -1,15 +1,12 @@
-"""From a recipe to a finished run: the one place where the parts of training are put together.
+"""From a plan to a finished run: the one place where the parts of training are put together.
 
-    plan_job      recipe layers -> rows of tokens, every value resolved, nothing written yet
     run_job       a plan and a run folder -> weights, metrics, report, status word
 
 This file knows nothing of screens, tasks or exports: trackers and evaluators are handed in.
 """
 
 import functools
-import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,97 +14,38 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from luthier.chat.render import Renderer
-from luthier.config import Layer
-from luthier.data.batches import Batch, BatchPlan, Cut
+from luthier.data.batches import Batch, Cut
 from luthier.data.dataset import TokenDataset
 from luthier.data.targets import with_soft_labels
-from luthier.data.token_store import TokenStore, default_token_store
-from luthier.errors import CheckpointError, ConfigError, LuthierError
+from luthier.errors import CheckpointError, LuthierError
 from luthier.files import write_json_atomic
-from luthier.models.embedded import EMBEDDED
-from luthier.models.experts import ExpertLoad, balance_note, expert_load
-from luthier.models.fresh import new_model
-from luthier.models.hardware import choose_dtype
+from luthier.models.experts import ExpertLoad, balance_note
 from luthier.models.load import (
-    DTYPES,
-    Source,
-    find_device,
-    find_model,
-    load_tokenizer,
-    load_weights,
     stored_dtype,
 )
-from luthier.models.methods import apply_method, count_parameters, save_trained
-from luthier.models.reward import choose_pad, is_scorer, load_scorer, parts_of, train_head
-from luthier.models.stream import load_crown
+from luthier.models.methods import count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
 from luthier.training.gradient_noise import GradientNoise
-from luthier.training.learner import Learner, choose_cut
+from luthier.training.learner import choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
-from luthier.training.manifest import data_files, data_manifest
-from luthier.training.method_config import base_quantization
-from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import Objective, make_objective
 from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
-from luthier.training.positions import check_length
+from luthier.training.plan import Plan
 from luthier.training.prepare import prepare
 from luthier.training.recipe import (
-    FEW_ROWS,
-    FEW_ROWS_DEFAULTS,
     Recipe,
-    Resolved,
-    resolve,
 )
+from luthier.training.rehearsal import rehearse
 from luthier.training.report import write_report
 from luthier.training.row_losses import FILE, RowLosses
-from luthier.training.rows import read_general_rows
-from luthier.training.streamed import crown_learner
-from luthier.training.teacher import check_teacher
-from luthier.training.template import choose_template
-from luthier.training.tokens import Tokens, read_tokens
+from luthier.training.starting import learner_of, model_to_train
 from luthier.training.tracking import End, EndWord, Tracker
 from luthier.training.trunk import Bar, rows_to_read
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run needs, known before the first step and before anything is written."""
-
-    resolved: Resolved
-    tokenizer: Any
-    renderer: Renderer
-    source: Source | None
-    train_rows: TokenDataset
-    validation_rows: TokenDataset | None
-    data_manifest: list[dict[str, Any]]
-    num_steps: int
-    device: torch.device
-    compute_dtype: torch.dtype
-    dtype_reason: str
-    token_store: str | None = None
-    """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
-    general_rows: TokenDataset | None = None
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.resolved.recipe
-
-    @property
-    def dtype_name(self) -> str:
-        return str(self.compute_dtype).removeprefix("torch.")
-
-    @property
-    def batches(self) -> BatchPlan:
-        train_config = self.recipe.train
-        return BatchPlan(
-            self.train_rows, train_config.batch_size, train_config.tokens_per_microbatch, train_config.seed
-        )
 
 
 @dataclass(frozen=True)
@@ -119,61 +57,6 @@ class JobResult:
     all_parameters: int
     model_folder: Path
     report: Path
-
-
-def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
-    """Read and render the data, and resolve every value of the recipe.
-
-    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError
-    (with file and line), TemplateError or ModelError.
-    """
-    first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
-    source = find_model(first.model.name) if first.model.name is not None else None
-    tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
-    choose_template(tokenizer, first.model)
-    renderer = Renderer(tokenizer)
-    check_length(first, source)
-
-    objective = make_objective(first.objective)
-    files = data_files(first) if assumed is None else []
-    if assumed is None:
-        tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
-    else:
-        tokens = Tokens(assumed, None, {})
-    train_rows, validation_rows = tokens.train, tokens.validation
-    implied = list(_implied_by_model(layers, where))
-    if train_rows.num_units < FEW_ROWS:
-        implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
-    resolved = resolve(layers, implied=implied, where=where)
-    recipe = resolved.recipe
-    if objective.teacher is not None:
-        check_teacher(objective.teacher, tokenizer)
-
-    device = find_device(recipe.train.device)
-    if recipe.train.dtype == "auto":
-        choice = choose_dtype(device)
-        compute_dtype, reason = choice.dtype, choice.reason
-    else:
-        compute_dtype, reason = DTYPES[recipe.train.dtype], resolved.sources["train.dtype"]
-    steps_per_epoch = math.ceil(train_rows.num_units / recipe.train.batch_size)
-    num_steps = max(1, round(steps_per_epoch * recipe.train.epochs))
-    if recipe.train.max_steps is not None:
-        num_steps = min(num_steps, recipe.train.max_steps)
-    return Plan(
-        resolved,
-        tokenizer,
-        renderer,
-        source,
-        train_rows,
-        validation_rows,
-        data_manifest(files, train_rows, validation_rows, tokens.num_rows),
-        num_steps,
-        device,
-        compute_dtype,
-        reason,
-        tokens.said,
-        read_general_rows(recipe, renderer, tokenizer),
-    )
 
 
 def run_job(
@@ -210,7 +93,7 @@ def _run_locked(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = model_to_train(plan)
-        learner = _learner(plan, model)
+        learner = learner_of(plan, model)
         cut, notes = choose_cut(learner, recipe.train.packing)
         notes += balance_note(model, learner.experts)
         objective = make_objective(recipe.objective)
@@ -232,10 +115,13 @@ def _run_locked(
             cut = with_soft_labels(cut)
             optimizers = build_optimizers(model.named_parameters(), recipe.optim)
             store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
+            batches = replace(plan.batches, cut=cut)
+            if not resume:
+                rehearse(learner, objective, batches, plan.num_steps, _loop_config(plan))
             result = train(
                 learner,
                 objective,
-                replace(plan.batches, cut=cut),
+                batches,
                 optimizers,
                 build_schedule(recipe.optim, plan.num_steps),
                 _loop_config(plan),
@@ -294,66 +180,6 @@ def _end(result: LoopResult) -> End:
     )
 
 
-def resolve_for_model(layers: Sequence[Layer], *, where: str = "recipe") -> Recipe:
-    """The recipe as far as it follows from the model, without a look at rows or weights. Raises ConfigError."""
-    return resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
-
-
-def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
-    name = resolve([*layers], implied=[Layer("", {"model": {}})], where=where).recipe.model.name
-    if name in EMBEDDED and EMBEDDED[name].training_defaults:
-        return [Layer(f"default for {name}", EMBEDDED[name].training_defaults)]
-    return []
-
-
-def model_to_train(plan: Plan) -> Any:
-    """The model of a plan with its method applied, on its device. First weights come from torch's random state."""
-    recipe = plan.recipe
-    exact = plan.compute_dtype == torch.float64
-    master_dtype = torch.float64 if exact else torch.float32
-    if recipe.model.new is not None:
-        model = new_model(recipe.model.new, plan.tokenizer)
-    else:
-        assert plan.source is not None
-        if plan.source.adapter is not None:
-            raise ConfigError(
-                f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
-            )
-        model = _load(plan, plan.source)
-    model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
-    if is_scorer(model):
-        choose_pad(model, plan.tokenizer)
-        train_head(model, master_dtype)
-    if recipe.train.gradient_checkpointing:
-        # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model if recipe.model.stream else model.to(plan.device)
-
-
-def _load(plan: Plan, source: Source) -> Any:
-    """The weights that a run begins with: all of them, the crown alone, or with a head that scores."""
-    recipe = plan.recipe
-    if recipe.model.stream:
-        num_layers = int(getattr(recipe.method, "num_layers", 0))
-        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device)
-    if make_objective(recipe.objective).scores:
-        return load_scorer(source.base, plan.compute_dtype)
-    return load_weights(
-        source.base,
-        plan.compute_dtype,
-        rope_scaling=recipe.model.rope_scaling,
-        quantization=base_quantization(recipe.method),
-        device=plan.device,
-    )
-
-
-def _learner(plan: Plan, model: Any) -> Learner:
-    noise = _noise(model, plan.recipe)
-    if plan.recipe.model.stream:
-        return replace(crown_learner(model, plan.device), noise=noise)
-    return Learner(model, parts_of(model), plan.device, noise, experts=expert_load(model))
-
-
 def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:
     """The rows are those of the steps that will be taken; all of them where references are made."""
     used: Sequence[int] = range(plan.train_rows.num_rows)
@@ -366,11 +192,6 @@ def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> Trun
 def _datasets(plan: Plan) -> dict[str, TokenDataset]:
     held_out = {} if plan.validation_rows is None else {"validation": plan.validation_rows}
     return {"train": plan.train_rows, **held_out}
-
-
-def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
-    alpha = recipe.train.neftune_alpha
-    return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
 
 
 def _gradient_noise(recipe: Recipe) -> GradientNoise | None:
@@ -414,20 +235,3 @@ def _save_dtype(plan: Plan) -> torch.dtype:
         return torch.bfloat16
     assert plan.source is not None
     return stored_dtype(plan.source.base)
-
-
-def describe(plan: Plan) -> list[tuple[str, str, str]]:
-    """Every value of the run with where it came from: (dotted key, value as JSON, source)."""
-    values = plan.recipe.model_dump(mode="json", exclude_none=True)
-
-    def leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix.rstrip("."), node
-
-    return [
-        (key, json.dumps(value), plan.resolved.sources.get(key, "default"))
-        for key, value in leaves(values, "")
-    ]

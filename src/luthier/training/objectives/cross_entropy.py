@@ -57,20 +57,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             # d(softcap * tanh(x / softcap))/dx = 1 - tanh^2, wanted before the logits are overwritten.
             slope = 1 - (logits / softcap) ** 2 if softcap else None
             target_logits = logits.gather(1, targets_N[part, None])
-            logsumexp = torch.logsumexp(logits, dim=1, keepdim=True)
+            mean_logits = logits.mean(1, keepdim=True) if smoothing else None
+            # In place: a pass that writes elsewhere would cost fresh memory of the chunk's size.
+            highest = logits.amax(dim=1, keepdim=True)
+            sums = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
+            logsumexp = sums.log() + highest
             weights = weights_N[part, None].to(precise)
             losses = logsumexp - target_logits
-            if smoothing:
-                losses = (1 - smoothing) * losses + smoothing * (logsumexp - logits.mean(1, keepdim=True))
+            if mean_logits is not None:
+                losses = (1 - smoothing) * losses + smoothing * (logsumexp - mean_logits)
             losses_N[part] = losses[:, 0]
             total += (losses * weights).sum()
             if not (needs_hidden or needs_weight or needs_bias):
                 continue
-            grad = logits.sub_(logsumexp).exp_()
-            grad.scatter_add_(1, targets_N[part, None], torch.full_like(target_logits, smoothing - 1.0))
+            weights = weights * scale
+            grad = logits.mul_(weights / sums)
+            grad.scatter_add_(1, targets_N[part, None], weights * (smoothing - 1.0))
             if smoothing:
-                grad -= smoothing / len(weight_VC)
-            grad *= weights * scale
+                grad -= weights * (smoothing / len(weight_VC))
             if slope is not None:
                 grad *= slope
             grad_low = grad.to(hidden_NC.dtype)

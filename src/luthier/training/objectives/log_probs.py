@@ -38,8 +38,10 @@ class _ChunkedLogProbs(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             for part in chunks(len(hidden_MC), len(weight_VC)):
                 logits, _ = chunk_logits(hidden_MC[part].to(low), head, low, precise)
-                logsumexp_M[part] = torch.logsumexp(logits, dim=1)
-                logps_M[part] = logits.gather(1, targets_M[part, None])[:, 0] - logsumexp_M[part]
+                target_logits = logits.gather(1, targets_M[part, None])[:, 0]
+                highest = logits.amax(dim=1)
+                logsumexp_M[part] = logits.sub_(highest[:, None]).exp_().sum(dim=1).log_().add_(highest)
+                logps_M[part] = target_logits - logsumexp_M[part]
         ctx.save_for_backward(hidden_MC, weight_VC, bias_V, targets_M, logsumexp_M)
         ctx.head, ctx.low, ctx.precise = (scale, softcap), low, precise
         return logps_M

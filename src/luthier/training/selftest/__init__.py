@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from luthier.training.job import Plan
+from luthier.training.plan import Plan
 from luthier.training.selftest import arithmetic, runs, supervision
 from luthier.training.selftest.bench import Bench, Skip, open_bench
 from luthier.training.selftest.bench import Proof as Proof

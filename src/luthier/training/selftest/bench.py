@@ -24,11 +24,13 @@ from luthier.models.methods import count_parameters
 from luthier.models.quantized import Quantization
 from luthier.registry.runs import Run, create_run
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.job import Plan, model_to_train, run_job
+from luthier.training.job import run_job
 from luthier.training.method_config import PissaMethod, QloraMethod, base_quantization
 from luthier.training.objectives import make_objective
+from luthier.training.plan import Plan
 from luthier.training.recipe import Resolved
 from luthier.training.rows import training_conversations
+from luthier.training.starting import model_to_train
 from luthier.training.tracking import Checkpoint, End, Evaluation, Spike, Step
 
 _MAX_ROWS = 8
