@@ -9,9 +9,15 @@ VOCAB_SIZE = 520
 
 
 def model_folder(
-    folder: Path, architecture: str = "llama", *, tokenizer: Any = None, seed: int = 0, **config: Any
+    folder: Path,
+    architecture: str = "llama",
+    *,
+    tokenizer: Any = None,
+    seed: int = 0,
+    scale: float = 0.3,
+    **config: Any,
 ) -> tuple[Path, Any]:
-    """The folder and the model that was written to it; `config` overrides the toy's."""
+    """The folder and the model that was written to it; `scale` of its weights; `config` overrides the toy's."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -24,7 +30,7 @@ def model_folder(
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * 0.3 if parameter.dim() > 1 else parameter + noise * 0.1)
+            parameter.copy_(noise * scale if parameter.dim() > 1 else parameter + noise * 0.1)
     model.save_pretrained(folder)
     (tokenizer or byte_tokenizer()).save_pretrained(folder)
     return folder, model

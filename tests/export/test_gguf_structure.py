@@ -4,20 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 
 from luthier.chat.render import Renderer
 from luthier.errors import ConfigError, ExportError
-from luthier.export.gguf import plan_gguf, write_gguf
+from luthier.export.gguf.write import plan_gguf, write_gguf
 from tests.export.folders import VOCAB_SIZE, model_folder
 from tests.toy import byte_tokenizer, metaspace_tokenizer
-
-gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
 
 
 @pytest.fixture(autouse=True)
 def without_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.export.gguf.keys_tokeniser", lambda: None)
+    monkeypatch.setattr("luthier.export.gguf.write.keys_tokeniser", lambda: None)
 
 
 def values(path: Path) -> dict[str, Any]:
@@ -38,6 +38,30 @@ def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
     assert by_name["token_embd.weight"].type == "q8_0"
     assert by_name["blk.0.attn_norm.weight"].type == "f32"
     assert by_name["blk.0.ffn_up.weight"].num_bytes == 64 * 64 // 32 * 18
+
+
+@pytest.mark.parametrize(
+    ("quantization", "steps"),
+    [("q8_0", 1 / 254), ("q5_0", 1 / 16), ("q4_0", 1 / 8), ("bf16", 2**-8), ("f16", 2**-11)],
+)
+def test_values_are_rounded_by_one_step_at_most(tmp_path: Path, quantization: str, steps: float) -> None:
+    """A block of 32 has steps of its greatest value over 127, 16 or 8; the scale is
+    a float16."""
+    folder, model = model_folder(tmp_path / "hf", hidden_size=64)
+    write_gguf(folder, tmp_path / "m.gguf", quantization)
+    stored = {t.name: t for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}["blk.0.ffn_up.weight"]
+    have = gguf.dequantize(stored.data, stored.tensor_type).reshape(-1, 32)
+    want = model.model.layers[0].mlp.up_proj.weight.detach().numpy().reshape(-1, 32)
+    assert (np.abs(have - want) <= (steps + 2**-11) * np.abs(want).max(1, keepdims=True)).all()
+    assert not (have == want).all()
+
+
+def test_a_large_tensor_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = model_folder(tmp_path / "hf", "mixtral")
+    write_gguf(folder, tmp_path / "one.gguf", "q8_0")
+    monkeypatch.setattr("luthier.export.gguf.weights._PIECE_VALUES", 100)
+    write_gguf(folder, tmp_path / "pieces.gguf", "q8_0")
+    assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "pieces.gguf").read_bytes()
 
 
 def test_rows_that_do_not_fill_blocks_fall_back(tmp_path: Path) -> None:
@@ -127,6 +151,9 @@ def test_what_llama_cpp_cannot_be_told_is_refused(tmp_path: Path) -> None:
     folder, _ = model_folder(tmp_path / "scale", "gemma3_text", query_pre_attn_scalar=16)
     with pytest.raises(ExportError, match="query_pre_attn_scalar"):
         write_gguf(folder, tmp_path / "m.gguf", "f16")
+    folder, _ = model_folder(tmp_path / "experts", "qwen3_moe", norm_topk_prob=False)
+    with pytest.raises(ExportError, match="norm_topk_prob = false"):
+        write_gguf(folder, tmp_path / "m.gguf", "f16")
 
 
 def test_unknown_types_and_unmerged_weights_are_refused(tmp_path: Path) -> None:
@@ -141,15 +168,6 @@ def test_unknown_types_and_unmerged_weights_are_refused(tmp_path: Path) -> None:
         {k: v.clone() for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"}
     )
     with pytest.raises(ExportError, match="1 tensors have no name"):
-        plan_gguf(folder, "f16")
-
-
-def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    folder, _ = model_folder(tmp_path / "hf")
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(ExportError, match=r"pip install 'luthier\[gguf\]'"):
         plan_gguf(folder, "f16")
 
 

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from luthier.export.gguf_file import write_file
-from luthier.export.gguf_tokenizer import Tokenise
+from luthier.export.gguf.file import write_file
+from luthier.export.gguf.tokenizer import Tokenise
 from luthier.models.gguf import GgufVocabulary
 
 
@@ -23,6 +23,6 @@ def _tokenise(keys: dict[str, Any], texts: Sequence[str]) -> list[list[int]]:
     # llama.cpp asks every file for an architecture, a vocabulary alone too.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.gguf"
-        write_file(path, "llama", keys, [], lambda plan: None)  # type: ignore[arg-type, return-value]
+        write_file(path, "llama", keys, [], lambda plan: ())
         with GgufVocabulary(path) as vocabulary:
             return [vocabulary.tokenize(text) for text in texts]

@@ -30,13 +30,19 @@ ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture("llama", reorders_heads=True),
     "mistral": Architecture("llama", reorders_heads=True),
     "smollm3": Architecture("smollm3", reorders_heads=True),
+    "mixtral": Architecture("llama", reorders_heads=True),
     "qwen2": Architecture("qwen2"),
+    "qwen2_moe": Architecture("qwen2moe"),
     "qwen3": Architecture("qwen3"),
+    "qwen3_moe": Architecture("qwen3moe"),
     "phi3": Architecture("phi3"),
     "gemma2": Architecture("gemma2", norms_plus_one=True),
     "gemma3_text": Architecture("gemma3", norms_plus_one=True),
 }
 """By `model_type` of config.json."""
+
+_NO_WINDOW = ("llama", "mistral", "mixtral")
+"""llama.cpp's Llama attends to everything: the context ends where a window would begin to matter."""
 
 
 def find_architecture(config: Any) -> Architecture:
@@ -100,10 +106,29 @@ def hyperparameters(config: Any) -> dict[str, int | float | str]:
     }
     if config.model_type.startswith("gemma"):
         values |= _gemma_keys(config)
+    if num_experts(config):
+        values |= _expert_keys(config)
     if config.model_type == "phi3" and getattr(config, "sliding_window", None):
         values["attention.sliding_window"] = int(config.sliding_window)
     _refuse_what_is_lost(config)
     return {f"{architecture.name}.{key}": value for key, value in values.items()}
+
+
+def num_experts(config: Any) -> int:
+    """Experts of a layer; 0 for a dense model."""
+    return int(getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or 0)
+
+
+def _expert_keys(config: Any) -> dict[str, int | float | str]:
+    keys: dict[str, int | float | str] = {
+        "expert_count": num_experts(config),
+        "expert_used_count": int(config.num_experts_per_tok),
+    }
+    if config.model_type != "mixtral":
+        keys["expert_feed_forward_length"] = int(config.moe_intermediate_size)
+    if config.model_type == "qwen2_moe":
+        keys["expert_shared_feed_forward_length"] = int(config.shared_expert_intermediate_size)
+    return keys
 
 
 def computed_tensors(config: Any) -> dict[str, NDArray[np.float32]]:
@@ -128,7 +153,7 @@ def computed_tensors(config: Any) -> dict[str, NDArray[np.float32]]:
 def limits(config: Any) -> list[str]:
     """What a user must know of this file, in sentences."""
     window = _window(config)
-    if config.model_type in ("llama", "mistral") and window and window < config.max_position_embeddings:
+    if config.model_type in _NO_WINDOW and window and window < config.max_position_embeddings:
         return [
             f"llama.cpp has no sliding window for this architecture: the file's context is {window} tokens, "
             "up to where both compute the same"
@@ -146,7 +171,7 @@ def _window(config: Any) -> int | None:
 def _context_length(config: Any) -> int:
     length = int(config.max_position_embeddings)
     window = _window(config)
-    return min(length, window) if window and config.model_type in ("llama", "mistral") else length
+    return min(length, window) if window and config.model_type in _NO_WINDOW else length
 
 
 def _rope(config: Any) -> dict[str, Any]:
@@ -233,8 +258,14 @@ def _sliding_period(config: Any) -> int:
 
 def _refuse_what_is_lost(config: Any) -> None:
     lost = None
-    if config.model_type in ("qwen2", "qwen3") and _window(config) and _slides(config):
+    if config.model_type.startswith("qwen") and _window(config) and _slides(config):
         lost = "a sliding window (use_sliding_window)"
+    if config.model_type in ("qwen2_moe", "qwen3_moe"):
+        expected_norm = config.model_type == "qwen3_moe"
+        if config.decoder_sparse_step != 1 or config.mlp_only_layers:
+            lost = "layers without experts (decoder_sparse_step, mlp_only_layers)"
+        elif bool(config.norm_topk_prob) is not expected_norm:
+            lost = f"norm_topk_prob = {str(config.norm_topk_prob).lower()}"
     if config.model_type == "smollm3":
         # llama.cpp leaves the rotation out in every fourth layer and slides in none.
         expected = [int((i + 1) % 4 != 0) for i in range(config.num_hidden_layers)]
