@@ -87,7 +87,7 @@ def atomic_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """The name of a file to write, for libraries that open it themselves; renamed to `path` when the block ends well."""
+    """A name to write to, for libraries that open files themselves; renamed to `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     try:

@@ -12,7 +12,7 @@ from luthier.chat.render import Renderer
 from luthier.errors import ConfigError, ExportError
 from luthier.export.gguf.write import plan_gguf, write_gguf
 from tests.export.folders import VOCAB_SIZE, model_folder
-from tests.toy import byte_tokenizer, metaspace_tokenizer
+from tests.toy import byte_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -134,13 +134,6 @@ def test_an_architecture_that_is_not_covered_is_named(tmp_path: Path, architectu
     folder, _ = model_folder(tmp_path / "hf", architecture)
     with pytest.raises(ExportError, match=f"'{architecture}' is not covered; covered are llama"):
         plan_gguf(folder, "f16")
-
-
-def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path: Path) -> None:
-    folder, _ = model_folder(tmp_path / "hf", tokenizer=metaspace_tokenizer())
-    with pytest.raises(ExportError, match="byte-level BPE"):
-        write_gguf(folder, tmp_path / "m.gguf", "f16")
-    assert not (tmp_path / "m.gguf").exists()
 
 
 def test_what_llama_cpp_cannot_be_told_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def operation_of(architecture: Architecture, source: str) -> Operation:
 
 def num_heads_of(config: Any, source: str) -> int:
     """Heads of a q or k projection."""
-    return int(config.num_key_value_heads if ".k_proj." in source else config.num_attention_heads)
+    return int(config.num_key_value_heads if "k_proj" in source else config.num_attention_heads)
 
 
 def reorder_heads(rows: NDArray[Any], num_heads: int) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """A tokenizer.json as the `tokenizer.*` keys of a GGUF file.
 
-Covered is byte-level BPE. llama.cpp knows each way of splitting text by a name and not by its pattern, so the name is
-found: from the pattern where it is a known one, else by comparing tokenisations through llama.cpp, where it is there.
-This file knows nothing of weights.
+Covered are byte-level BPE and, by `sentencepiece`, BPE over characters. llama.cpp knows each way of splitting bytes by
+a name and not by its pattern, so the name is found: from the pattern where it is a known one, else by comparing
+tokenisations through llama.cpp, where it is there. This file knows nothing of weights.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from luthier.chat.messages import Message
 from luthier.chat.render import Renderer
 from luthier.errors import ExportError, TemplateError
+from luthier.export.gguf.sentencepiece import is_sentencepiece, prepends_space, scores_and_types
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Token types of the GGUF specification that byte-level BPE needs."""
@@ -56,10 +57,12 @@ class GgufTokenizer:
 def gguf_tokenizer(tokenizer: Any, vocab_size: int, tokenise: Tokenise | None = None) -> GgufTokenizer:
     """The keys of a tokenizer for a model with `vocab_size` rows of embeddings.
 
-    `tokenise`: llama.cpp's, where it is there. Raises ExportError for a tokenizer that is not byte-level BPE, or that
-    has more tokens than the model has rows.
+    `tokenise`: llama.cpp's, where it is there. Raises ExportError for a tokenizer that is of neither kind, or that has
+    more tokens than the model has rows.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    if is_sentencepiece(backend):
+        return _sentencepiece(tokenizer, backend, vocab_size, tokenise)
     _refuse_other_kinds(backend)
     tokens, types = _tokens(tokenizer, backend, vocab_size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in backend["model"]["merges"]]
@@ -72,6 +75,44 @@ def gguf_tokenizer(tokenizer: Any, vocab_size: int, tokenise: Tokenise | None = 
     }
     name, notes = _pre_tokenizer(tokenizer, backend, keys, tokenise)
     keys["tokenizer.ggml.pre"] = name
+    return GgufTokenizer(keys, notes)
+
+
+def _sentencepiece(
+    tokenizer: Any, backend: dict[str, Any], vocab_size: int, tokenise: Tokenise | None
+) -> GgufTokenizer:
+    scheme = prepends_space(backend)
+    scores, piece_types = scores_and_types(backend)
+    tokens, types = _tokens(tokenizer, backend, vocab_size)
+    # llama.cpp puts the space after control tokens too, or nowhere.
+    after_control = scheme == "first" and tokenizer.chat_template is not None
+    add_space = scheme == "always" or (scheme == "first" and not after_control)
+    keys: dict[str, Any] = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [scores.get(token, 0.0) for token in tokens],
+        "tokenizer.ggml.token_type": [
+            piece_types.get(token, kind)
+            if kind == NORMAL or token == backend["model"].get("unk_token")
+            else kind
+            for token, kind in zip(tokens, types, strict=True)
+        ],
+        "tokenizer.ggml.add_space_prefix": add_space,
+        **special_keys(tokenizer),
+    }
+    notes = []
+    if after_control:
+        notes = [
+            "llama.cpp puts no space before a bare text here, as this model's chat template has it in a chat"
+        ]
+    if scheme == "always" and backend["pre_tokenizer"]:
+        notes = ["llama.cpp puts a space before a text that begins with one too; this tokenizer does not"]
+    if tokenise is not None and not same_tokens(tokenizer, keys, tokenise, inside_chat=after_control):
+        raise ExportError(
+            f"GGUF: llama.cpp splits some of {len(TRICKY_TEXTS)} texts otherwise than this tokenizer does. Export the "
+            "model as hf instead"
+        )
     return GgufTokenizer(keys, notes)
 
 
@@ -113,17 +154,11 @@ def _begins_with_bos(tokenizer: Any) -> bool:
 
 
 def _refuse_other_kinds(backend: dict[str, Any]) -> None:
-    model = backend["model"]
-    if model["type"] != "BPE":
+    byte_level = [step for step in _steps(backend) if step["type"] == "ByteLevel"]
+    if backend["model"]["type"] != "BPE" or not byte_level:
         raise ExportError(
-            f"GGUF: expected a byte-level BPE tokenizer, got {model['type']}; export the model as hf instead"
-        )
-    steps = _steps(backend)
-    byte_level = [step for step in steps if step["type"] == "ByteLevel"]
-    if not byte_level or model.get("byte_fallback"):
-        raise ExportError(
-            "GGUF: expected a byte-level BPE tokenizer, got a BPE over characters (SentencePiece's kind); it is not "
-            "covered. Export the model as hf instead"
+            f"GGUF: expected a byte-level BPE tokenizer, or SentencePiece's with bytes to fall back to; got "
+            f"{backend['model']['type']} of another kind. Export the model as hf instead"
         )
     if byte_level[0].get("add_prefix_space"):
         raise ExportError(
@@ -179,11 +214,22 @@ def _pre_tokenizer(
     )
 
 
-def same_tokens(tokenizer: Any, keys: dict[str, Any], tokenise: Tokenise) -> bool:
-    """Whether llama.cpp, under these keys, splits the tricky texts as the tokenizer does (once normalised)."""
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    texts = [normalizer.normalize_str(text) if normalizer else text for text in TRICKY_TEXTS]
-    return tokenise(keys, texts) == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+def same_tokens(
+    tokenizer: Any, keys: dict[str, Any], tokenise: Tokenise, *, inside_chat: bool = False
+) -> bool:
+    """Whether llama.cpp, under these keys, splits the tricky texts as the tokenizer does (once normalised).
+
+    `inside_chat`: as it does behind a control token, where no text begins.
+    """
+    if is_sentencepiece(json.loads(tokenizer.backend_tokenizer.to_str())):
+        # Metaspace leaves a space that is there alone, llama.cpp puts another before it.
+        texts = [text.lstrip() for text in TRICKY_TEXTS]
+    else:
+        normalizer = tokenizer.backend_tokenizer.normalizer
+        texts = [normalizer.normalize_str(text) if normalizer else text for text in TRICKY_TEXTS]
+    before = tokenizer.convert_ids_to_tokens(Renderer(tokenizer).end_of_turn_id) if inside_chat else ""
+    want = [tokenizer(before + text, add_special_tokens=False)["input_ids"][bool(before) :] for text in texts]
+    return tokenise(keys, texts) == want
 
 
 def _known_name(backend: dict[str, Any]) -> str | None:

@@ -52,6 +52,12 @@ class Weights:
         """f16 or bf16 where all weights are stored so, else f32: the type that loses nothing."""
         return {"{'F16'}": "f16", "{'BF16'}": "bf16"}.get(str(self._dtypes), "f32")
 
+    def shape_of(self, source: str) -> tuple[int, ...] | None:
+        """Shape of a tensor of the folder, if it is there and has its own place in the file."""
+        if source == "lm_head.weight" and self.config.tie_word_embeddings:
+            return None
+        return self._shapes.get(source)
+
     def plan(self, quantization: str) -> list[TensorPlan]:
         """Every tensor of the file. Raises ExportError for weights that the architecture does not know."""
         plans = []

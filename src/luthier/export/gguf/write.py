@@ -59,10 +59,12 @@ def write_gguf(
     quantization: str = "f16",
     *,
     importance: Mapping[str, NDArray[np.float32]] | None = None,
+    tokenizer: str | Path | None = None,
 ) -> GgufWritten:
     """Write the model folder as the GGUF file `out`, as `plan_gguf` says.
 
     K-quants are made by llama.cpp from a file of the stored type, which is written first and thrown away.
+    `tokenizer`: the folder to take tokenizer and template from (a base under an adapter that brings its own).
     `importance`: for K-quants, how much each input of a weight matters (`importance.importance_matrix`).
     Raises as `plan_gguf` does, and ModelError where a K-quant is asked for without llama-cpp-python.
     """
@@ -73,18 +75,21 @@ def write_gguf(
             raise ConfigError(
                 f"GGUF: an importance matrix changes nothing in {quantization}; it is for K-quants"
             )
-        return _write(weights, Path(folder), out, kind)
+        return _write(weights, Path(folder), out, kind, tokenizer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         whole = Path(beside) / "whole.gguf"
-        written = _write(weights, Path(folder), whole, kind)
+        written = _write(weights, Path(folder), whole, kind, tokenizer)
         quantize_gguf(whole, out, quantization, importance=importance)
     return GgufWritten(out, out.stat().st_size, written.num_tensors, written.pre_tokenizer, written.notes)
 
 
-def _write(weights: Weights, folder: Path, out: Path, quantization: str) -> GgufWritten:
+def _write(
+    weights: Weights, folder: Path, out: Path, quantization: str, tokenizer_place: str | Path | None
+) -> GgufWritten:
     plans = weights.plan(quantization)
-    tokenizer = gguf_tokenizer(load_tokenizer(str(folder)), weights.vocab_size, keys_tokeniser())
+    place = str(tokenizer_place or folder)
+    tokenizer = gguf_tokenizer(load_tokenizer(place), weights.vocab_size, keys_tokeniser())
     keys: dict[str, Any] = {
         "general.type": "model",
         "general.name": folder.name,
