@@ -1,6 +1,8 @@
 """The store of specialists: versions, words that move between them, and what is refused."""
 
+import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import RegistryError
+from luthier.registry.db import transaction
 from luthier.registry.specialist import Specialist
 from luthier.registry.specialist_check import collect, require_sound, verify
 from luthier.registry.specialists import SpecialistStore
@@ -27,8 +30,9 @@ def bundle(folder: Path, text: str = "weights") -> dict[str, Path]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SpecialistStore:
-    return SpecialistStore(tmp_path / "specialists")
+def store(tmp_path: Path, database: str | None) -> SpecialistStore:
+    """On SQLite, and again on Postgres."""
+    return SpecialistStore(tmp_path / "specialists", database)
 
 
 def commit(
@@ -167,19 +171,37 @@ def test_opened_folders_are_made_once(
     assert (store.opened(found) / "recipe.yaml").is_file()
 
 
-def test_writers_at_once_lose_nothing(store: SpecialistStore, tmp_path: Path) -> None:
-    def write(worker: int) -> None:
-        mine = SpecialistStore(store.root)
-        for turn in range(5):
-            text = f"{worker}-{turn}"
-            mine.commit("rugby", bundle(tmp_path / f"w{worker}", text), {"system_prompt": None})
+def test_two_processes_at_once_lose_no_write(
+    store: SpecialistStore, tmp_path: Path, database: str | None
+) -> None:
+    """Both start on a store that knows nothing, commit, record and promote; all of it is there at the end."""
 
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(one.number for one in store.versions("rugby")) == list(range(1, 21))
+    def write(worker: int) -> None:
+        mine = SpecialistStore(store.root, database)
+        for turn in range(6):
+            parts = bundle(tmp_path / f"w{worker}", f"{worker}-{turn}")
+            found, _ = mine.commit("rugby", parts, {"system_prompt": None})
+            mine.attach(found, "verdict", {"word": "ship"})
+            mine.promote(found.ref)
+
+    children = []
+    for worker in range(2):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                write(worker)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
+    assert sorted(one.number for one in store.versions("rugby")) == list(range(1, 13))
+    assert all(len(store.records(one, "verdict")) == 1 for one in store.versions("rugby"))
+    history = store.history("rugby")
+    moves = [event for event in history if event.what == "promote"]
+    assert len(history) == 24 and len(moves) == 12
+    assert [event.before for event in moves] == [None, *(event.version for event in moves[:-1])]
     require_sound(store)
 
 
@@ -192,8 +214,63 @@ def test_a_store_in_memory_of_fsspec(tmp_path: Path) -> None:
     require_sound(store)
 
 
-def test_a_newer_store_is_left_alone(store: SpecialistStore) -> None:
+def test_what_is_collected_is_never_what_is_being_committed(
+    store: SpecialistStore, tmp_path: Path, database: str | None
+) -> None:
+    stop = threading.Event()
+
+    def clear() -> None:
+        while not stop.is_set():
+            collect(SpecialistStore(store.root, database))
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        for number in range(10):
+            commit(store, tmp_path, str(number))
+    finally:
+        stop.set()
+        thread.join()
+    require_sound(store)
+
+
+def test_readers_do_not_wait_for_a_writer(store: SpecialistStore, tmp_path: Path) -> None:
+    commit(store, tmp_path, "a")
+    with transaction(store._engine):
+        started = time.monotonic()
+        assert store.find("rugby").number == 1 and store.names() == ["rugby"]
+        assert time.monotonic() - started < 5
+
+
+def test_records_are_json_values(store: SpecialistStore, tmp_path: Path) -> None:
+    found = commit(store, tmp_path, "a")
+    odd = {"text": "\ud800 \x00 é", "number": 2**40}
+    store.attach(found, "note", odd)
+    assert store.records(found)[0]["body"] == odd
+    with pytest.raises(RegistryError, match="'note' is not made of JSON values"):
+        store.attach(found, "note", {"loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "me:\\*\\*\\*@.*cannot open the database"),
+        ("postgresql+pg8000://me:secret@127.0.0.1/x", "driver pg8000 is not installed"),
+        ("nosuch://x", "cannot open the database"),
+    ],
+)
+def test_databases_that_do_not_answer(tmp_path: Path, url: str, problem: str) -> None:
+    if "psycopg" in url:
+        pytest.importorskip("psycopg")
+    with pytest.raises(RegistryError, match=problem) as refused:
+        SpecialistStore(tmp_path, url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     import sqlite3
+
+    store = SpecialistStore(tmp_path / "specialists")
 
     with sqlite3.connect(Path(store.root) / "store.sqlite") as database:
         database.execute("update luthier_schema set form = 99")
