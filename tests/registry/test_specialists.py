@@ -205,15 +205,6 @@ def test_two_processes_at_once_lose_no_write(
     require_sound(store)
 
 
-def test_a_store_in_memory_of_fsspec(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="name one too"):
-        SpecialistStore("memory://bucket")
-    store = SpecialistStore("memory://bucket", f"sqlite:///{tmp_path / 'db.sqlite'}")
-    found = commit(store, tmp_path, "weights")
-    assert (store.checkout(found, tmp_path / "out") / "recipe.yaml").is_file()
-    require_sound(store)
-
-
 def test_what_is_collected_is_never_what_is_being_committed(
     store: SpecialistStore, tmp_path: Path, database: str | None
 ) -> None:
