@@ -14,6 +14,8 @@ from luthier.errors import RegistryError
 from luthier.registry.db import transaction
 from luthier.registry.specialist import Specialist
 from luthier.registry.specialist_check import collect, require_sound, verify
+from luthier.registry.specialist_diff import other_prompt
+from luthier.registry.specialist_lineage import lineage, render_mermaid, render_tree
 from luthier.registry.specialists import SpecialistStore
 
 PROMPT = "Answer briefly.\n\tYes? “No”.\r\n"
@@ -38,7 +40,8 @@ def store(tmp_path: Path, database: str | None) -> SpecialistStore:
 def commit(
     store: SpecialistStore, tmp_path: Path, text: str, name: str = "rugby", **details: Any
 ) -> Specialist:
-    return store.commit(name, bundle(tmp_path / "bundle", text), {"system_prompt": PROMPT, **details})[0]
+    parts = bundle(tmp_path / "bundle", text)
+    return store.commit(name, parts, {"system_prompt": PROMPT, **details})[0]
 
 
 def shipped(store: SpecialistStore, tmp_path: Path, text: str) -> Specialist:
@@ -296,3 +299,38 @@ def test_production_is_what_a_plain_stack_says(
             if not stack or stack[-1] != number:
                 stack.append(number)
         assert store.aliases("rugby") == ({"production": stack[-1]} if stack else {})
+
+
+def test_another_system_prompt_is_told_with_its_difference(tmp_path: Path) -> None:
+    found = commit(SpecialistStore(tmp_path / "specialists"), tmp_path, "a")
+    assert other_prompt(found, PROMPT) is None
+    told = other_prompt(found, PROMPT.replace("\r\n", "\n"))  # one byte
+    assert told is not None and "rugby@1 is asked with another system prompt than its own" in told
+    assert "-\\tYes? “No”.\\r\\n" in told and "+\\tYes? “No”.\\n" in told
+    assert "without its system prompt" in str(other_prompt(found, None))
+    plain = commit(SpecialistStore(tmp_path / "specialists"), tmp_path, "b", system_prompt=None)
+    assert other_prompt(plain, "") is None and "+Hi" in str(other_prompt(plain, "Hi"))
+
+
+def test_lineage_is_a_tree_and_a_graph(tmp_path: Path) -> None:
+    store = SpecialistStore(tmp_path / "specialists")
+    data = [{"role": "train", "path": 'a "b".jsonl', "sha256": "sha256:" + "9f" * 32, "rows": 8}]
+    base = {"name": "luthier-nano", "hash": "sha256:" + "11" * 32}
+    found = commit(store, tmp_path, "a", run="first", base=base, data=data)
+    store.attach(found, "verdict", {"word": "ship"})
+    store.attach(found, "export", {"form": "gguf", "path": "out/a.gguf"})
+    graph = lineage(store, found)
+    tree = [line[: line.index(" (2")] if " (2" in line else line for line in render_tree(graph)]
+    assert tree == [
+        f"specialist rugby@1 ({found.short_id})",
+        "  comes from",
+        "    └─ run first",
+        "       ├─ base luthier-nano (111111111111)",
+        '       └─ data train: a "b".jsonl, 8 rows, 9f9f9f9f9f9f',
+        "  became",
+        "    ├─ verdict ship",
+        "    └─ export out/a.gguf",
+    ]
+    drawn = render_mermaid(graph)
+    assert drawn[0] == "graph LR" and "  n0 --> n1" in drawn
+    assert drawn[4].endswith('a #34;b#34;.jsonl, 8 rows, 9f9f9f9f9f9f"]')

@@ -1,8 +1,8 @@
 """A database for what must never be half there: SQLite in a file, or any other that SQLAlchemy speaks, by its URL.
 
 SQLite runs with a write-ahead log and full synchronisation: what was committed survives a kill and a power cut, and a
-reader never waits for a writer. A transaction that may write takes the database's one write lock when it begins, so that
-what it read is still true when it writes; a reader sees one moment. Knows nothing of tables.
+reader never waits for a writer. A transaction that may write takes the one write lock of the database when it begins,
+so that what it read is still true when it writes; a reader sees one moment. Knows nothing of tables.
 """
 
 from collections.abc import Iterator

@@ -57,6 +57,14 @@ class Event:
     before: int | None = None
     reason: str | None = None
 
+    @property
+    def told(self) -> str:
+        """It as a line, without its time."""
+        words = [self.what, f"{self.name}@{self.version}"]
+        words += [f"as {self.alias}"] if self.alias else []
+        words += [f"(was {self.before})"] if self.before is not None else []
+        return " ".join(words) + (f": {self.reason}" if self.reason else "")
+
 
 class SpecialistStore:
     """The specialists under one root: a folder, or a URL of fsspec with the URL of a database."""
