@@ -54,7 +54,7 @@ def test_gradients_are_those_of_finite_differences(dropout: float) -> None:
 
     def dropped_alike(x: Any, bias: Any, a: Any, b: Any, ratio: Any) -> torch.Tensor:
         torch.manual_seed(1)
-        return dora_linear(x, weight, bias, a, b, 0.7, dropout, ratio)
+        return dora_linear(x, ratio, weight, bias, a, b, 0.7, dropout)
 
     assert torch.autograd.gradcheck(dropped_alike, (x, bias, a, b, ratio))
     assert torch.autograd.gradcheck(dropped_alike, (x.detach(), None, a, b, ratio))

@@ -133,7 +133,7 @@ def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     lengths = row_norms(
         self.base_layer.weight, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
     )
-    return dora_linear(x, *factors, magnitude / lengths)
+    return dora_linear(x, magnitude / lengths, *factors)
 
 
 # Norms

@@ -80,13 +80,13 @@ class _Dora(torch.autograd.Function):
 
 def dora_linear(
     x: Tensor,
+    ratio: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     lora_a: Tensor,
     lora_b: Tensor,
     scaling: float,
     dropout: float,
-    ratio: Tensor,
 ) -> Tensor:
     """x (..., in), a frozen weight (out, in), A (rank, in), B (out, rank), ratio (out) -> (..., out), dtype of x.
 
