@@ -67,7 +67,7 @@ def test_deep_models_are_a_straight_line(method: str) -> None:
     low, high = (_run(_shallow(config, n), section, batch(), torch.float32, False) for n in (3, 5))
     line = _line(low, high, 3.0)
     assert line.activation_bytes == pytest.approx(whole.activation_bytes, rel=0.02)
-    assert line.flops == pytest.approx(whole.flops, rel=0.01)
+    assert line.work.flops == pytest.approx(whole.work.flops, rel=0.01)
     assert line.trained_parameters == whole.trained_parameters
 
 

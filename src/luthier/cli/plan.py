@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from luthier.training.recipe import Recipe
 
 _COMPARED = ("full", "top_layers", "lora", "dora", "qlora", "ia3")
+_HERE = ("here", "cpu")
 _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "overhead")
 
 
@@ -39,7 +40,7 @@ def plan(
         str | None, typer.Option(help="Forecast this method alone; without it several are compared.")
     ] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help="here, or t4, l4, a100-80, h100, ...; may be repeated.")
+        list[str] | None, typer.Option(help="here, cpu, or t4, l4, a100-80, h100, ...; may be repeated.")
     ] = None,
     num_devices: Annotated[int, typer.Option(min=1, help="How many of them share the work.")] = 1,
     strategy: Annotated[
@@ -58,12 +59,13 @@ def plan(
 
     quiet_libraries()
     strategy_word = _strategy(strategy, num_devices)
-    asked = _Asked(recipe_and_overrides or [], data, model, method)
+    devices = device or ["here"]
+    asked = _Asked(recipe_and_overrides or [], data, model, method, devices)
     with console(stderr=True).status("reading the rows and tracing the model"):
         made, refused, workload = asked.forecasts(
-            device or ["here"], strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
+            devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
         )
-    measured = _measured(asked, made, device or ["here"], measure)
+    measured = _measured(asked, made, devices, measure)
     record = track_record(runs)
     if json:
         print_json(_as_json(made, refused, workload, measured, record.sentence))
@@ -81,7 +83,12 @@ class _Asked:
     """What the command line asks for, resolved: the recipe, the config, and whether its method alone is wanted."""
 
     def __init__(
-        self, arguments: list[str], data: list[str] | None, model: str | None, method: str | None
+        self,
+        arguments: list[str],
+        data: list[str] | None,
+        model: str | None,
+        method: str | None,
+        devices: Sequence[str],
     ) -> None:
         from luthier.cli.train import recipe_layers
 
@@ -92,6 +99,8 @@ class _Asked:
             options["model"] = {"name": model_ref(model)}
         if method:
             options["method"] = {"name": method}
+        if "cpu" in devices and "here" not in devices:
+            options["train"] = {"device": "cpu"}
         self.assumed = not data and not _names_data(arguments)
         if self.assumed:
             options["data"] = {"train": ["(rows of data.max_length)"]}
@@ -107,7 +116,8 @@ class _Asked:
         from luthier.training.forecast import compare_methods, config_of, methods_to_compare
         from luthier.training.forecast.devices import named_device, this_device
 
-        found = [this_device(self._device()) if d == "here" else named_device(d) for d in devices]
+        own = {"here": self._device(), "cpu": "cpu"}
+        found = [this_device(own[name]) if name in own else named_device(name) for name in devices]
         workload, vocab_size = self._workload()
         config = config_of(self.recipe, vocab_size)
         alone = self.method is not None or self.is_recipe or self.recipe.model.new is not None
@@ -176,13 +186,14 @@ def _measured(
     own = next((one for one in made if one.method == asked.recipe.method.name), None)
     name = asked.recipe.model.name
     local = name is None or not _is_remote(name)
+    on_this = any(one in _HERE for one in devices)
     if wanted is None:
-        here = "here" in devices and own is not None and own.num_devices == 1
+        here = on_this and own is not None and own.num_devices == 1
         small = own is not None and own.all_parameters <= PROBED_PARAMETERS
         wanted = local and here and small and own is not None and own.fits and not _lacks_weights(name)
     if not wanted:
         return None
-    if "here" not in devices or not local:
+    if not on_this or not local:
         raise ConfigError("--measure runs the model on this machine: name --device here and a local model")
     with console(stderr=True).status("measuring two steps of the heaviest micro-batch"):
         return probe(asked.layers, assumed=asked.recipe if asked.assumed else None)

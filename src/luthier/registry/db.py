@@ -7,6 +7,7 @@ when it writes. Knows nothing of tables.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ LOCK_SECONDS = 30.0
 """How long a writer waits for another one."""
 
 
-def open_database(place: Path | str, tables: MetaData, schema: int) -> Engine:
+def open_database(
+    place: Path | str, tables: MetaData, schema: int, *, lock_seconds: float = LOCK_SECONDS
+) -> Engine:
     """The database at a path (SQLite) or a URL, with its tables made where they are missing.
 
-    `schema`: the number of the tables' form. Raises RegistryError where the database cannot be opened, or was written
-    by a Luthier with a newer form.
+    `schema`: the number of the tables' form. `lock_seconds`: how long SQLite waits for another writer. Raises
+    RegistryError where the database cannot be opened, or was written by a Luthier with a newer form.
     """
     url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).absolute()}"
     try:
@@ -43,7 +46,7 @@ def open_database(place: Path | str, tables: MetaData, schema: int) -> Engine:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, poolclass=NullPool)
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "connect", partial(_set_up_sqlite, lock_seconds))
             event.listen(engine, "begin", _begin_with_the_lock)
         forms = Table(
             "luthier_schema",
@@ -77,9 +80,9 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise RegistryError(f"{engine.url.database}: the database refuses: {_reason(error)}") from error
 
 
-def _set_up_sqlite(connection: Any, _: Any) -> None:
+def _set_up_sqlite(lock_seconds: float, connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-    connection.execute(f"PRAGMA busy_timeout = {int(LOCK_SECONDS * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

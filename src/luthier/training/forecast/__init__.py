@@ -3,7 +3,8 @@
     trace        what a micro-batch holds and computes, by the real code on tensors without numbers
     workload     the heaviest micro-batch and the amounts, from the real rows where they are given
     memory       the parts on one device, shared among n by ZeRO or FSDP
-    duration     seconds and money
+    pace         seconds of a micro-batch: measured here, from a data sheet elsewhere
+    duration     seconds and money of a run
     devices      what devices can do; calibration: the measured constants
     probe        the real thing, two steps, in a process of its own
     history      forecasts beside what came
@@ -23,6 +24,7 @@ from luthier.training.forecast.calibration import USABLE
 from luthier.training.forecast.devices import Device
 from luthier.training.forecast.duration import Duration, duration_of
 from luthier.training.forecast.memory import Memory, Strategy, memory_of, share
+from luthier.training.forecast.pace import microbatch_seconds
 from luthier.training.forecast.trace import Trace, trace
 from luthier.training.forecast.workload import Workload
 from luthier.training.method_config import TopLayersMethod, default_method
@@ -128,11 +130,9 @@ def forecast(
     memory = alone if num_devices == 1 else share(alone, strategy, num_devices, seen.largest_weight_bytes)
     duration = duration_of(
         workload,
-        seen.flops / workload.heaviest_nodes,
+        microbatch_seconds(seen.work, device, dtype, int(config.hidden_size)),
         seen.trained_parameters,
         device,
-        dtype,
-        hidden_size=int(config.hidden_size),
         strategy=strategy,
         num_devices=num_devices,
         price_per_hour=price_per_hour,

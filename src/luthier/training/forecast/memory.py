@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Literal
 
+from luthier.errors import ConfigError
 from luthier.training.forecast.calibration import (
     ADAPTER_PROCESS_BYTES,
     ADAPTER_SLACK,
@@ -84,6 +85,17 @@ STATE_NUMBERS: Mapping[str, Callable[[str, tuple[int, ...]], int]] = {
 """How many float32 numbers an optimizer keeps of one parameter, by its name and shape."""
 
 
+def state_numbers(optimizer: str) -> Callable[[str, tuple[int, ...]], int]:
+    """The count of an optimizer. Raises ConfigError for one whose state is not known: a guess would be no forecast."""
+    if optimizer not in STATE_NUMBERS:
+        raise ConfigError(
+            f"optim.name={optimizer}: how much it keeps is not known, so there is no forecast; known: "
+            f"{', '.join(STATE_NUMBERS)}. Use --measure, or add it to STATE_NUMBERS in "
+            "luthier/training/forecast/memory.py"
+        )
+    return STATE_NUMBERS[optimizer]
+
+
 def memory_of(
     trace: Trace,
     optimizer: str,
@@ -97,9 +109,10 @@ def memory_of(
     """The memory of one device that trains alone.
 
     `one_microbatch`: a step has no second one, so no gradient is there while the first one's activations are.
-    `stored_bytes`: of the weights' files. `copies_of_trained`: averages, the start of PiSSA.
+    `stored_bytes`: of the weights' files. `copies_of_trained`: averages, the start of PiSSA. Raises ConfigError.
     """
-    state = _FLOAT32 * sum(STATE_NUMBERS[optimizer](*one) for one in trace.trained)
+    count = state_numbers(optimizer)
+    state = _FLOAT32 * sum(count(*one) for one in trace.trained)
     state += copies_of_trained * trace.trained_bytes
     beside_gradients = (
         max(0, trace.step_bytes - trace.gradient_bytes) if one_microbatch else trace.activation_bytes

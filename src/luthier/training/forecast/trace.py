@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 
 from luthier.data.batches import Batch, MicroBatch
 from luthier.errors import LuthierError, ModelError
@@ -26,6 +25,7 @@ from luthier.models.attention import use_forest_attention
 from luthier.models.forward import CausalParts, split_causal
 from luthier.models.methods import apply_method, count_parameters
 from luthier.models.methods.low_rank import apply_lora
+from luthier.training.forecast.work import Tally, Work
 from luthier.training.learner import Learner, precision
 from luthier.training.objectives.cross_entropy import chosen_cross_entropy
 
@@ -38,7 +38,6 @@ _EXTRAPOLATED = (
     "activation_bytes",
     "saved_bytes",
     "step_bytes",
-    "flops",
     "trained_parameters",
     "all_parameters",
 )
@@ -46,7 +45,7 @@ _EXTRAPOLATED = (
 
 @dataclass(frozen=True)
 class Trace:
-    """One micro-batch forward and backward. Bytes and multiply-adds times two (FLOPs), as exact as shapes are.
+    """One micro-batch forward and backward: bytes held and work done, as exact as shapes are.
 
     base_bytes: weights that do not train, and buffers; trained_bytes: weights that train, in their master dtype.
     gradient_bytes: one gradient for each. activation_bytes: the most that is alive beside weights and gradients, at any
@@ -61,7 +60,7 @@ class Trace:
     activation_bytes: int
     saved_bytes: int
     step_bytes: int
-    flops: float
+    work: Work
     trained_parameters: int
     all_parameters: int
     trained: tuple[tuple[str, tuple[int, ...]], ...]
@@ -69,21 +68,17 @@ class Trace:
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that are alive and the FLOPs of the products."""
+    """Counts the bytes of the tensors that are alive, and the work."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = self.settled = self.peak_with_settled = 0
-        self.flops = 0.0
+        self.tally = Tally()
         self._known: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += float(count(*args, **(kwargs or {}), out_val=out))
-        elif "scaled_dot_product" in str(func):
-            self.flops += _attention_flops(func, args)
+        self.tally.add(func, args, kwargs or {}, out)
         for one in tree_iter(out):
             if isinstance(one, Tensor):
                 self._see(one)
@@ -113,14 +108,6 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive += num_bytes
         self.peak = max(self.peak, self.alive)
         self.peak_with_settled = max(self.peak_with_settled, self.alive + self.settled)
-
-
-def _attention_flops(func: Any, args: Any) -> float:
-    """Of the fused attention of the CPU, which torch's own table leaves out; nothing is taken off for causality."""
-    backward = "backward" in str(func)
-    query, key = (args[1], args[2]) if backward else (args[0], args[1])
-    products = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.shape[3]
-    return float(products) * 2 * (5 if backward else 2)
 
 
 def trace(
@@ -160,8 +147,8 @@ def _line(low: Trace, high: Trace, times: float) -> Trace:
     known = {name for name, _ in low.trained}
     repeated = [one for one in added if one[0] not in known]
     trained = [*low.trained, *(repeated * round(times))]
-    whole = {name: round(value) for name, value in numbers.items() if name != "flops"}
-    return replace(low, **whole, flops=numbers["flops"], trained=tuple(trained))
+    whole = {name: round(value) for name, value in numbers.items()}
+    return replace(low, **whole, work=low.work.line(high.work, times), trained=tuple(trained))
 
 
 def _run(config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointing: bool) -> Trace:
@@ -218,7 +205,7 @@ def _counted(model: Any, alive: _Alive, saved: int) -> Trace:
         activation_bytes=alive.peak,
         saved_bytes=saved,
         step_bytes=alive.peak_with_settled,
-        flops=alive.flops,
+        work=alive.tally.work(),
         trained_parameters=trained_count,
         all_parameters=all_count,
         trained=tuple((n, tuple(p.shape)) for n, p in model.named_parameters() if p.requires_grad),
