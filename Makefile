@@ -45,7 +45,6 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.tests
 	$(BIN)/python benchmarks/train.py
-	$(BIN)/python benchmarks/train.py --method lora
 	$(BIN)/python benchmarks/data.py --sizes 10k,100k
 
 clean:

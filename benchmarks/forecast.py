@@ -22,7 +22,7 @@ from luthier.registry.runs import Run
 from luthier.training.forecast import config_of, forecast
 from luthier.training.forecast.devices import this_device
 from luthier.training.forecast.workload import workload_of
-from luthier.training.job import plan_job
+from luthier.training.plan import plan_job
 
 JOBS = [
     ("nano", {"method": "full"}),

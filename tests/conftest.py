@@ -13,6 +13,12 @@ settings.load_profile("luthier")
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the cache of whoever runs it."""
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def shared_data() -> Callable[[str], Path]:
     """The path of a real data file beside the repository; the test is skipped where there is none."""

@@ -26,7 +26,10 @@ from luthier.config import Layer, read_layers
 from luthier.data.checks import check_files, habits
 from luthier.data.formats import FORMATS, read_example
 from luthier.errors import LuthierError
+from luthier.evaluation.graders.families import FAMILIES
+from luthier.evaluation.graders.rules import RULES_BY_NAME
 from luthier.evaluation.task import load_items
+from luthier.evaluation.tasks.definition import load_task
 from luthier.training.recipe import Recipe, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -339,10 +342,41 @@ def test_rows_in_the_data_guide_are_read() -> None:
 
 
 def test_items_in_the_evaluation_guide_prove_themselves(tmp_path: Path) -> None:
-    (items,) = blocks(read("evaluation.md"), "json")
     path = tmp_path / "items.jsonl"
-    path.write_text(items, encoding="utf-8")
-    assert [item.grader for item in load_items(path)] == ["contains", "contains", "numeric", "exact"]
+    path.write_text("".join(blocks(read("evaluation.md"), "json")), encoding="utf-8")
+    graders = [item.grader for item in load_items(path)]
+    assert graders == ["contains", "contains", "numeric", "exact", "rules"]
+
+
+def test_the_task_in_the_evaluation_guide_loads(tmp_path: Path) -> None:
+    (task,) = blocks(read("evaluation.md"), "yaml")
+    (tmp_path / "task.yaml").write_text(task, encoding="utf-8")
+    row = {"id": "1", "question": "Where is my card?", "answer": "card_arrival"}
+    (tmp_path / "intents.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    loaded = load_task(tmp_path / "task.yaml")
+    assert [grader.name for grader in loaded.graders] == ["classification", "exact"]
+    assert loaded.items[0].messages[0].content == "Which intent? Where is my card?"
+
+
+def test_the_grader_of_ones_own_in_the_evaluation_guide_proves_itself(tmp_path: Path) -> None:
+    (code,) = [block for block in blocks(read("evaluation.md"), "python") if "def grade" in block]
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(
+        "items: items.jsonl\ngraders: [{kind: custom, file: mine.py, keys: [unit]}]", encoding="utf-8"
+    )
+    row = {"id": "1", "question": "How wide?", "answer": "68 metres", "unit": "metres"}
+    (tmp_path / "items.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert load_task(tmp_path / "task.yaml").items[0].fields == {"unit": "metres"}
+
+
+def test_every_kind_of_grader_is_described() -> None:
+    text = read("evaluation.md")
+    for kind, family in FAMILIES.items():
+        assert f"| `{kind}` |" in text
+        for setting in family.settings.model_fields:
+            assert f"`{setting}`" in text, f"docs/evaluation.md says nothing of {kind}'s {setting}"
+    for rule in RULES_BY_NAME:
+        assert f"`{rule}`" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

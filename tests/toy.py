@@ -95,6 +95,9 @@ ARCHITECTURES = (
 )
 
 
+MIXTURES = ("qwen3_moe", "mixtral")
+
+
 def tiny_model(architecture: str = "llama", vocab_size: int = 512, seed: int = 0) -> Any:
     """A randomly initialised causal model: 2 layers, hidden size 32, the real transformers class, eval mode.
 
@@ -121,6 +124,11 @@ def tiny_model(architecture: str = "llama", vocab_size: int = 512, seed: int = 0
     if architecture in ("gemma2", "gemma3_text"):
         sizes["layer_types"] = ["sliding_attention", "full_attention"]
         sizes["query_pre_attn_scalar"] = 8
+    if architecture in MIXTURES:
+        count = "num_experts" if architecture == "qwen3_moe" else "num_local_experts"
+        sizes |= {count: 4, "num_experts_per_tok": 2}
+    if architecture == "qwen3_moe":
+        sizes["moe_intermediate_size"] = 16
     if architecture in ("phi3", "granite", "olmo2"):
         del sizes["head_dim"]
     ends = {"bos_token_id": 0, "eos_token_id": 0}

@@ -14,6 +14,13 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be computed again is kept: `name` in LUTHIER_CACHE, or in `luthier` in the user's cache folder."""
+    if root := os.environ.get("LUTHIER_CACHE"):
+        return Path(root) / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "luthier" / name
+
+
 def fsync_path(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -93,3 +100,26 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         beside.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock on `path` (an empty file, made if missing) against other processes; gives whether it is held.
+
+    Any number may hold it `shared`, or one alone. Without `wait` it may be refused. The system lets go of it when the
+    process ends, however it ends.
+    """
+    import fcntl  # here: Windows has none, and only who locks needs it
+
+    kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, kind)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -12,7 +12,7 @@ from luthier.cli.main import main
 from luthier.models.load import load_weights
 from luthier.models.method_table import METHODS
 from luthier.models.methods import apply_method, count_parameters
-from luthier.training.method_config import default_method
+from luthier.training.method_config import base_quantization, default_method
 from tests.training.toys import model_folder
 
 
@@ -39,8 +39,7 @@ def test_the_counts_are_those_of_the_loaded_model(tmp_path: Path, capsys: pytest
     assert counts["freeze"] is None  # it depends on the patterns
     assert counts["top_layers"] is None  # four layers by default, and the toy has two
     for name in counts.keys() - {"freeze", "top_layers"}:
-        model = load_weights(str(folder), torch.float32)
-        trained, everything = count_parameters(
-            apply_method(model, default_method(name), "toy", torch.float32)
-        )
+        method = default_method(name)
+        model = load_weights(str(folder), torch.float32, quantization=base_quantization(method))
+        trained, everything = count_parameters(apply_method(model, method, "toy", torch.float32))
         assert counts[name] == {"trained": trained, "all": everything}, name

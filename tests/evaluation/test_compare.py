@@ -69,6 +69,42 @@ def with_passed(source: EvalResult, passed: set[int]) -> EvalResult:
     return dataclasses.replace(source, items=items)
 
 
+def with_sources(source: EvalResult, per_source: int) -> EvalResult:
+    items = tuple(
+        dataclasses.replace(item, source=f"document {index // per_source}")
+        for index, item in enumerate(source.items)
+    )
+    return dataclasses.replace(source, items=items)
+
+
+def test_items_of_one_source_are_one_witness() -> None:
+    worse, better = with_passed(BASE, set()), with_passed(TUNED, set(range(10)))
+    (alone,) = compare([worse, better]).pairs
+    assert (alone.verdict, alone.num_sources) == (Evidence.BETTER, None)
+    together = compare([with_sources(worse, 10), with_sources(better, 10)])
+    (pair,) = together.pairs
+    assert (pair.p_value, pair.verdict, pair.num_sources) == (1.0, Evidence.NOT_ENOUGH, 3)
+    assert pair.net_wins_needed is None and "needed" not in pair.statement
+    assert (pair.interval.low, pair.interval.high) == (0.0, 1.0)
+    assert "the 30 items come from 3 sources" in together.notes[0]
+    (single,) = compare([with_sources(worse, 1), with_sources(better, 1)]).pairs
+    assert single == alone
+
+
+def test_several_candidates_have_to_be_surer() -> None:
+    base, six = with_passed(BASE, set()), with_passed(TUNED, set(range(6)))
+    (alone,) = compare([base, six]).pairs
+    assert (alone.verdict, alone.p_value, alone.p_adjusted) == (Evidence.BETTER, 0.03125, 0.03125)
+    among = compare([base, six, with_passed(TUNED, set(range(3)))])
+    assert [pair.p_adjusted for pair in among.pairs] == stats.holm([pair.p_value for pair in among.pairs])
+    first = among.pairs[0]
+    assert (first.p_value, first.p_adjusted) == (0.03125, pytest.approx(0.09375))
+    assert (first.verdict, first.net_wins_needed) == (Evidence.NOT_ENOUGH, stats.wins_needed(0, 0.05 / 3))
+    assert among.notes[0].startswith("3 pairs were compared; p is adjusted for that (Holm)")
+    enough = compare([base, with_passed(TUNED, set(range(7))), with_passed(TUNED, set(range(3)))]).pairs[0]
+    assert enough.verdict is Evidence.BETTER
+
+
 def test_five_net_wins_are_not_enough_and_it_is_said_how_many_are() -> None:
     (pair,) = compare([with_passed(BASE, set()), with_passed(TUNED, set(range(5)))]).pairs
     assert (pair.p_value, pair.verdict, pair.net_wins_needed) == (0.0625, Evidence.NOT_ENOUGH, 6)

@@ -80,7 +80,8 @@ def test_a_grader_that_fails_says_nothing_about_the_answer(monkeypatch: pytest.M
     def fragile(item: EvalItem, text: str) -> Verdict:
         return graders.passed("even") if 1 / (int(item.id[-1]) % 2) else graders.failed("never")
 
-    monkeypatch.setitem(graders.GRADERS, "fragile", fragile)
+    grader = graders.Grader("fragile", fragile, graders.gold_answers, graders.wrong_answers)
+    monkeypatch.setitem(graders.GRADERS, "fragile", grader)
     items = [EvalItem(f"item-{n}", (Message("user", "?"),), "x", grader="fragile") for n in range(4)]
     result = evaluate(Calculator("none"), items)
     assert [one.verdict.value for one in result.items] == ["ungradable", "passed"] * 2

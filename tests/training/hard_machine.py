@@ -20,7 +20,8 @@ import torch
 
 from luthier.errors import LuthierError
 from luthier.registry.runs import Run, RunStatus, create_run
-from luthier.training.job import Plan, run_job
+from luthier.training.job import run_job
+from luthier.training.plan import Plan
 from luthier.training.tracking import MetricsFile
 from tests.training.kills import CONFIGS, Calls, Outcome, live, plan, straight
 

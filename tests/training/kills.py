@@ -26,7 +26,8 @@ from luthier.hashing import hash_file
 from luthier.registry.runs import Run, RunStatus, create_run
 from luthier.training import checkpoint
 from luthier.training.checkpoint import verify
-from luthier.training.job import Plan, plan_job, run_job
+from luthier.training.job import run_job
+from luthier.training.plan import Plan, plan_job
 from luthier.training.tracking import MetricsFile
 from tests.training.test_preference_job import rows, write
 from tests.training.toys import chat_file, method_config, model_folder

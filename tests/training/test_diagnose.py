@@ -16,9 +16,10 @@ from luthier.config import Layer
 from luthier.errors import TrainingError
 from luthier.registry.runs import Run, create_run
 from luthier.training.diagnose import Curve, Diagnosis, diagnose, diagnose_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.manifest import num_repeated
 from luthier.training.not_finite import why_not_finite
+from luthier.training.plan import plan_job
 from luthier.training.report import write_report
 from luthier.training.spikes import SpikeWatch
 from luthier.training.tracking import MetricsFile

@@ -14,8 +14,9 @@ from luthier.config import Layer
 from luthier.errors import ConfigError, DataError, TrainingError
 from luthier.models.load import load_model
 from luthier.registry.runs import Run, RunStatus, create_run
-from luthier.training.job import JobResult, Plan, describe, plan_job, run_job
+from luthier.training.job import JobResult, run_job
 from luthier.training.loop import Measured
+from luthier.training.plan import Plan, describe, plan_job
 from luthier.training.tracking import MetricsFile
 from tests.training.toys import chat_file, model_folder
 
@@ -86,7 +87,8 @@ import resource, signal, sys
 from pathlib import Path
 from luthier.errors import CheckpointError
 from luthier.registry.runs import create_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
+from luthier.training.plan import plan_job
 from luthier.training.tracking import MetricsFile
 from tests.training.test_job import recipe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

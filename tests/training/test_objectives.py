@@ -10,7 +10,7 @@ from torch import Tensor
 
 from luthier.models.forward import Head
 from luthier.training.objectives import cross_entropy
-from luthier.training.objectives.cross_entropy import weighted_cross_entropy
+from luthier.training.objectives.cross_entropy import token_cross_entropy, weighted_cross_entropy
 
 
 def reference(
@@ -122,3 +122,22 @@ def test_without_gradient_nothing_is_kept() -> None:
     with torch.no_grad():
         loss = weighted_cross_entropy(hidden, Head(weight), targets, weights)
     assert not loss.requires_grad
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+@pytest.mark.parametrize("softcap", [0.0, 3.0])
+def test_label_smoothing_is_that_of_torch(smoothing: float, softcap: float) -> None:
+    hidden, weight, bias, targets, weights = inputs(2, 5, 4, 9, bias=True)
+    head = Head(weight, bias, 0.5, softcap)
+    leaves = [hidden, weight, bias]
+    losses = torch.nn.functional.cross_entropy(
+        head.logits(hidden.flatten(0, 1)), targets.flatten(), reduction="none", label_smoothing=smoothing
+    )
+    wanted = torch.autograd.grad((losses * weights.flatten()).sum(), leaves)
+    total, each = token_cross_entropy(hidden, head, targets, weights, smoothing)
+    torch.testing.assert_close(total, (losses * weights.flatten()).sum(), rtol=1e-12, atol=0)
+    expected = torch.where(weights != 0, losses.reshape(weights.shape), 0.0)
+    torch.testing.assert_close(each, expected, rtol=1e-12, atol=1e-12)
+    assert not each.requires_grad
+    for got, want in zip(torch.autograd.grad(total, leaves), wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)

@@ -57,12 +57,17 @@ def by_name(model: Any, config: Any) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "adafactor"])
-def test_no_norm_bias_magnitude_or_factor_decays(name: str) -> None:
+def test_no_norm_bias_embedding_magnitude_or_factor_decays(name: str) -> None:
     config = optim_config(name=name, weight_decay=0.1)
     whole = by_name(tiny_model("gpt2").requires_grad_(True), config)
     assert {n for n, g in whole.items() if g["weight_decay"]} == {
-        n for n in whole if n.endswith("weight") and "ln_" not in n
+        n for n in whole if n.endswith("weight") and not any(part in n for part in ("ln_", "wte", "wpe"))
     }
+    llama = by_name(tiny_model().requires_grad_(True), config)
+    plain = {n for n, g in llama.items() if not g["weight_decay"]}
+    assert plain == {n for n in llama if "norm" in n or "embed" in n} and "lm_head.weight" not in plain
+    prompt = by_name(apply_method(tiny_model(), method_config("prompt"), "toy", torch.float32), config)
+    assert {g["weight_decay"] for g in prompt.values()} == {0.0}
     dora = by_name(apply_lora(tiny_model(), lora_method("dora"), "toy"), config)
     assert {g["weight_decay"] for n, g in dora.items() if "magnitude" in n} == {0.0}
     assert {g["weight_decay"] for n, g in dora.items() if "magnitude" not in n} == {0.1}

@@ -16,8 +16,10 @@ from luthier.errors import ConfigError, DataError
 from luthier.models.forward import causal_parts
 from luthier.models.methods import apply_lora
 from luthier.registry.runs import Run, create_run
-from luthier.training.job import Plan, describe, plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.learner import Learner
+from luthier.training.plan import Plan, describe, plan_job
+from luthier.training.recipe import resolve
 from luthier.training.reference import FILE, adapter_off, reference_log_probs
 from luthier.training.tracking import MetricsFile
 from tests.toy import tiny_model
@@ -168,3 +170,26 @@ def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert told["optim.clip_norm"] == ("0.5", "default for dpo with lora")
     assert told["objective.beta"] == ("0.1", "default for dpo with lora")
     assert told["objective.name"] == ('"dpo"', "option") and "objective.gamma" not in told
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [("full", 5e-7), ("freeze", 5e-7), ("lora", 5e-6), ("qlora", 5e-6)],
+)
+def test_dpo_moves_slowly(method: str, rate: float) -> None:
+    asked: dict[str, Any] = {"model": "x", "objective": "dpo", "data": {"train": "x", "too_long": "drop"}}
+    section = {"name": method, **({"train": ["mlp"]} if method == "freeze" else {})}
+    optim = resolve([Layer("file", {**asked, "method": section})]).recipe.optim
+    assert (optim.learning_rate, optim.clip_norm, optim.warmup_share) == (rate, 0.5, 0.1)
+
+
+def test_smoothed_answers_are_refused_with_the_reason(tmp_path: Path) -> None:
+    asked = layers(tmp_path, {"name": "sft", "label_smoothing": 0.1})
+    data = write(tmp_path / "chat.jsonl", [{"prompt": "Is it?", "completion": "It is."}])
+    with pytest.raises(ConfigError, match=r"tokens are context and carry no loss.*doubt where to stop"):
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})])
+    data = write(tmp_path / "text.jsonl", [{"text": "It is what it is."}])
+    asked = layers(tmp_path, {"name": "cpt", "label_smoothing": 0.1})
+    assert (
+        plan_job([*asked, Layer("", {"data": {"train": data, "validation": data}})]).train_rows.num_rows == 1
+    )

@@ -9,7 +9,7 @@ import pytest
 from luthier.cli.train import _too_long
 from luthier.config import Layer
 from luthier.errors import DataError
-from luthier.training.job import Plan, plan_job
+from luthier.training.plan import Plan, plan_job
 from tests.training.toys import model_folder
 
 ROWS = [

@@ -14,10 +14,10 @@ import torch
 from luthier.chat.render import Renderer
 from luthier.cli.main import main
 from luthier.config import Layer
-from luthier.models import attention, load
+from luthier.models import attention, load, trunk_store
 from luthier.training import checkpoint, job
-from luthier.training.job import plan_job
 from luthier.training.objectives import OBJECTIVES, LossSums, Objective, Outputs, Targets
+from luthier.training.plan import plan_job
 from luthier.training.selftest import TESTS, Word, run_selftest
 from luthier.training.selftest import bench as bench_module
 from tests.toy import byte_tokenizer, tiny_model
@@ -64,11 +64,24 @@ def refused(name: str, said: str, place: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("method", ["full", {"name": "lora", "rank": 32, "alpha": 64}])
 def test_every_test_passes_on_a_right_trainer(method: Any, place: Path) -> None:
     proofs = run_selftest(plan(place, method=method))
-    assert {name: proof.word for name, proof in proofs.items()} == dict.fromkeys(TESTS, Word.PASSED), proofs
+    words = dict.fromkeys(TESTS, Word.PASSED) | {"trunk": Word.SKIPPED}  # the lowest layer trains
+    assert {name: proof.word for name, proof in proofs.items()} == words, proofs
     assert proofs["forest"].numbers["dtype"] == "float64"
     assert proofs["forest"].numbers["computed"] < proofs["forest"].numbers["tokens"]
     assert ("It is" in "".join(text for text, learnt in proofs["mask"].picture if learnt)) is True
     assert "What is" not in "".join(text for text, learnt in proofs["mask"].picture if learnt)
+
+
+def test_frozen_layers_are_computed_once_and_give_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = {"name": "dora", "num_layers": 1}
+    proof = one("trunk", place, method=method)
+    assert proof.word is Word.PASSED and proof.numbers["layers"] == [1, 2]
+    assert one("trunk", place, method=method, train={"trunk": "off"}).word is Word.SKIPPED
+    read = trunk_store.TrunkStore.read
+    monkeypatch.setattr(trunk_store.TrunkStore, "read", lambda store, keys: read(store, keys) * 1.01)
+    refused("trunk", "give another loss or gradient", place, method=method)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "mistral", "qwen3"])

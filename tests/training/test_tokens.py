@@ -11,7 +11,7 @@ from luthier.config import Layer
 from luthier.data.token_store import TokenStore, default_token_store
 from luthier.errors import ConfigError
 from luthier.training import rows, tokens
-from luthier.training.job import Plan, plan_job
+from luthier.training.plan import Plan, plan_job
 from tests.training.toys import chat_file, model_folder
 
 

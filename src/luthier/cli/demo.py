@@ -83,7 +83,7 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
         table.add_row(
             f"{pair.second} against {pair.first}",
             f"{pair.difference:+.1%} ({pair.interval.low:+.1%} to {pair.interval.high:+.1%}), "
-            f"exact McNemar p = {pair.p_value:.2g}: {pair.verdict.value}",
+            f"exact McNemar p = {pair.p_adjusted:.2g}: {pair.verdict.value}",
         )
     for kind in ("single", "combined"):
         tallies = comparison.by_tag[kind]

@@ -30,6 +30,7 @@ def diagnose(
                 "advice": found.advice,
                 "numbers": dict(found.numbers),
                 "spikes": list(found.spikes),
+                "rows": found.rows.as_json() if found.rows else None,
             }
         )
         return

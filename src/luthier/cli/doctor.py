@@ -9,7 +9,11 @@ import typer
 from luthier.cli.common import console, print_json
 
 # Optional packages by the extra that installs them. An extra is listed once something here uses it.
-EXTRAS = {"test": ("pytest", "hypothesis", "statsmodels", "trl"), "lint": ("ruff", "mypy")}
+EXTRAS = {
+    "metrics": ("sklearn", "sacrebleu", "rouge_score"),
+    "test": ("pytest", "hypothesis", "statsmodels", "trl"),
+    "lint": ("ruff", "mypy"),
+}
 
 _SANDBOX = {
     "bubblewrap": "code that a model wrote runs behind the full wall",

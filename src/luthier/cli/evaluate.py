@@ -5,10 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli import eval_perplexity, eval_plan
 from luthier.cli.common import console, load, print_json, read_text_option
+from luthier.cli.default_verb import DefaultVerb
 
 if TYPE_CHECKING:
     from luthier.evaluation.runner import EvalResult
+
+app = typer.Typer(
+    cls=DefaultVerb,
+    help="Ask models every item and grade the answers (`run`, which needs no name: `luthier eval MODEL...`).",
+    no_args_is_help=True,
+)
 
 Items = Annotated[Path | None, typer.Option(help="Evaluation items (JSONL).")]
 System = Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")]
@@ -17,43 +25,60 @@ Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 
 
+@app.callback()
+def _eval() -> None:
+    """Ask models every item and grade the answers (`run`, which needs no name: `luthier eval MODEL...`)."""
+
+
+@app.command("run")
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Runs, folders, embedded names or hub ids.")],
-    items: Annotated[Path, typer.Option(help="Evaluation items (JSONL).")],
+    items: Items = None,
+    task: Annotated[
+        list[Path] | None, typer.Option(help="A task (YAML); may be given several times.")
+    ] = None,
     system: System = None,
     out: Annotated[Path, typer.Option(help="Where every prompt, answer and verdict is kept.")] = Path(
         "evaluations"
     ),
-    max_new_tokens: NewTokens = 64,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens: 64, or what the task says.")
+    ] = None,
     batch_size: Batch = 32,
     dtype: Dtype = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask models every item and grade the answers. Greedy decoding, the training template."""
-    from rich.table import Table
-
+    from luthier.cli import eval_tasks
+    from luthier.errors import ConfigError
     from luthier.evaluation.runner import save_result
-    from luthier.evaluation.stats import wilson_interval
 
-    table = Table(title=f"{items}", title_justify="left")
-    for column in ("model", "right", "accuracy (95%)"):
-        table.add_column(column, overflow="fold")
+    tasks = [eval_tasks.read(path) for path in task or ()]
+    if items is not None:
+        tasks.insert(0, eval_tasks.of_items(items))
+    if not tasks:
+        raise ConfigError("expected --items FILE or --task FILE, found neither")
+    prompt = read_text_option(system)
     summaries = []
     for ref in models:
-        result = ask(ref, items, system, max_new_tokens, batch_size, dtype)
-        path = out / f"{_slug(ref)}{_prompt_mark(read_text_option(system))}-{items.stem}.jsonl"
-        save_result(result, path)
-        tally = result.tally
-        interval = wilson_interval(tally.num_passed, tally.num_graded)
-        accuracy = f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})"
-        table.add_row(result.label, f"{tally.num_passed}/{tally.num_graded}", accuracy)
-        summaries.append({**result.summary(), "answers": str(path)})
+        loaded = load(ref, dtype=dtype)
+        for one in tasks:
+            result, scores = eval_tasks.ask(loaded, ref, one, prompt, max_new_tokens, batch_size)
+            path = out / f"{_slug(ref)}{_prompt_mark(result.system_prompt)}-{one.name}.jsonl"
+            save_result(result, path)
+            summaries.append(eval_tasks.summary(result, one, scores, path))
+        del loaded
     if json:
         print_json(summaries)
-    else:
-        console().print(table)
-        for summary in summaries:
-            console().print(f"answers: {summary['answers']}", soft_wrap=True)
+        return
+    for one in tasks:
+        console().print(eval_tasks.table([entry for entry in summaries if entry["task"] == one.name], one))
+    for entry in summaries:
+        console().print(f"answers: {entry['answers']}", soft_wrap=True)
+
+
+app.command("plan")(eval_plan.plan)
+app.command("perplexity")(eval_perplexity.perplexity)
 
 
 def compare(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from luthier.registry.runs import Run
     from luthier.training.forecast import Forecast
-    from luthier.training.job import Plan
+    from luthier.training.plan import Plan
     from luthier.training.tracking import Tracker
 
 

@@ -12,6 +12,7 @@ import typer
 
 from luthier import __version__
 from luthier.cli import (
+    cache,
     chat,
     data,
     demo,
@@ -24,6 +25,7 @@ from luthier.cli import (
     plan,
     runs,
     sandbox,
+    score,
     selftest,
     specialists,
     train,
@@ -60,8 +62,9 @@ app.command("selftest")(selftest.selftest)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
+app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
@@ -70,6 +73,7 @@ app.add_typer(specialists.app, name="specialists")
 app.command("models")(models.models)
 app.command("methods")(methods.methods)
 app.command("tokenizer")(models.tokenizer)
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 
 

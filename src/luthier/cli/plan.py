@@ -139,7 +139,7 @@ class _Asked:
 
     def _workload(self) -> "tuple[Workload, int | None]":
         from luthier.training.forecast.workload import ASSUMED_ROWS, assumed_rows, workload_of
-        from luthier.training.job import plan_job, resolve_for_model
+        from luthier.training.plan import plan_job, resolve_for_model
 
         if not self.assumed:
             plan = plan_job(self.layers, where=self.stem)

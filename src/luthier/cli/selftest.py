@@ -31,7 +31,7 @@ def selftest(
 ) -> None:
     """Show on your model and rows that mask, packing, accumulation, resume, seed and saving are exact."""
     from luthier.cli.train import recipe_layers
-    from luthier.training.job import plan_job
+    from luthier.training.plan import plan_job
     from luthier.training.selftest import run_selftest
 
     quiet_libraries()

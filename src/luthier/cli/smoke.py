@@ -11,7 +11,7 @@ from luthier.cli.common import console, print_json
 if TYPE_CHECKING:
     from luthier.config import Layer
     from luthier.registry.runs import Run
-    from luthier.training.job import Plan
+    from luthier.training.plan import Plan
     from luthier.training.recipe import Resolved
     from luthier.training.smoke import SmokeVerdict
 

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from luthier.config import Layer
     from luthier.data.dataset import TokenDataset
     from luthier.registry.runs import Run
-    from luthier.training.job import JobResult, Plan
+    from luthier.training.job import JobResult
+    from luthier.training.plan import Plan
 
 
-_UNIT_WORDS = {"kto": "labelled answers", "dpo": "pairs", "orpo": "pairs", "simpo": "pairs"}
+_UNIT_WORDS = {
+    "kto": "labelled answers",
+    "dpo": "pairs",
+    "orpo": "pairs",
+    "simpo": "pairs",
+    "reward": "pairs",
+}
 
 
 def train(
@@ -32,7 +39,9 @@ def train(
     items: Annotated[str | None, typer.Option(help="Evaluation items, asked at each evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Embedded name, folder or hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="lora, full, ...: see `luthier methods`.")] = None,
-    objective: Annotated[str | None, typer.Option(help="sft, cpt, dpo, orpo, simpo or kto.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="sft, cpt, distill, dpo, orpo, simpo, kto or reward.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Continue this run from its last checkpoint.")] = None,
@@ -129,8 +138,8 @@ def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[
 def _plan(layers: "list[Layer]", where: str, *, quiet: bool = False) -> "Plan":
     from rich.table import Table
 
-    from luthier.training.job import describe, plan_job
     from luthier.training.manifest import dataset_words
+    from luthier.training.plan import describe, plan_job
 
     screen = console(stderr=quiet)
     with screen.status("reading and rendering the data"):
@@ -216,6 +225,7 @@ def _resume(folder: Path) -> None:
 
 
 def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
+    from luthier.cli.data.progress import progress
     from luthier.cli.diagnose import print_diagnosis
     from luthier.cli.foresight import extra_trackers, foresee, remember_forecast
     from luthier.errors import Interrupted
@@ -229,7 +239,9 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     made = foresee(plan, run, screen)
     tracker = Trackers([MetricsFile(run), *extra_trackers(plan, run, screen), Progress(screen)])
     try:
-        result = run_job(plan, run, tracker=tracker, evaluators=task_evaluators(plan), resume=resume)
+        result = run_job(
+            plan, run, tracker=tracker, evaluators=task_evaluators(plan), bar=progress, resume=resume
+        )
     except BaseException:
         if run.checkpoints_folder.is_dir() and any(run.checkpoints_folder.iterdir()):
             screen.print(f"to continue: luthier train --resume {run.folder}")
@@ -244,6 +256,11 @@ def _train(plan: "Plan", run: "Run", *, resume: bool) -> "JobResult":
     share = result.trainable_parameters / result.all_parameters
     screen.print(
         f"trained {result.trainable_parameters:,} of {result.all_parameters:,} parameters ({share:.1%})\n"
-        f"model:  {result.model_folder}\nreport: {result.report}\nnext:   luthier chat {run.folder}"
+        f"model:  {result.model_folder}\nreport: {result.report}\n"
+        + (
+            f"next:   luthier score {run.folder} preferences.jsonl"
+            if plan.recipe.objective.name == "reward"
+            else f"next:   luthier chat {run.folder}"
+        )
     )
     return result

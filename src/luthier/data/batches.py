@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest
+from luthier.data.soft_labels import SoftTargets
 from luthier.data.units import Members
+from luthier.errors import ConfigError
 
 _LENGTH_MULTIPLE = 8  # micro-batches of few distinct shapes let the allocator reuse its blocks
 
@@ -30,6 +32,7 @@ class MicroBatch:
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
     num_tokens: the tokens that are not pads; lengths_B: those of each row. members: the rows as units, where they
     belong together. beside: the rows that are measured before the step, and not learnt from (see TokenDataset).
+    soft: what a teacher says at each target, where one was asked.
     """
 
     token_ids_BT: NDArray[np.int64]
@@ -41,6 +44,7 @@ class MicroBatch:
     lengths_B: tuple[int, ...] = ()
     members: Members | None = None
     beside: "MicroBatch | None" = None
+    soft: SoftTargets | None = None
 
     @property
     def weight_sum(self) -> float:
@@ -101,6 +105,30 @@ def microbatches(
             group = []
         group += sorted(rows, key=lambda i: (-int(lengths[i]), i))
     batches.append(_with_beside(dataset, group))
+    return batches
+
+
+def alone(dataset: TokenDataset, indices: Sequence[int], tokens_per_microbatch: int) -> list[MicroBatch]:
+    """Each row a micro-batch of its own, without padding, longest first; whatever the budget.
+
+    Raises ConfigError where rows belong together: they would have to share a micro-batch.
+    """
+    if dataset.units is not None:
+        raise ConfigError(
+            "rows that are compared share a micro-batch, and this model takes one row at a time"
+        )
+    lengths = dataset.lengths()
+    batches = []
+    for index in sorted(indices, key=lambda i: (-int(lengths[i]), i)):
+        batch, length = pad_rows(dataset, [index]), int(lengths[index])
+        batches.append(
+            replace(
+                batch,
+                token_ids_BT=batch.token_ids_BT[:, :length],
+                targets_BT=batch.targets_BT[:, :length],
+                weights_BT=batch.weights_BT[:, :length],
+            )
+        )
     return batches
 
 

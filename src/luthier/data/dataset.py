@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from luthier.chat.messages import Conversation
 from luthier.chat.render import Renderer, Rendering
 from luthier.data.rows import Row
+from luthier.data.soft_labels import SoftLabels
 from luthier.data.truncate import TooLong, shorten_row
 from luthier.data.units import Members, Units
 from luthier.errors import DataError, LuthierError
@@ -36,7 +37,7 @@ class TokenDataset:
 
     `units` says which rows belong together, where a step counts pairs or labelled answers (`luthier.data.preferences`);
     None where each row stands for itself. `beside` has one unit for each unit of this dataset: rows that are measured
-    before a step, and not learnt from.
+    before a step, and not learnt from. `soft`: what a teacher says at each supervised token, where one was asked.
     """
 
     token_ids: NDArray[np.int32]
@@ -51,6 +52,7 @@ class TokenDataset:
     num_documents: int = 0
     units: Units | None = None
     beside: "TokenDataset | None" = None
+    soft: SoftLabels | None = None
 
     @property
     def num_units(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.sharing import common_prefix
+from luthier.data.soft_labels import SoftTargets
 from luthier.data.units import Members
 
 
@@ -29,7 +30,7 @@ class Forest:
     row_weights_E: float32, each row's own weight of the prediction of its token; 0 at the row's first.
     row_indices_B: which rows of the dataset these are; places_B: the `file:line` that each came from.
     members: the rows as units, where they belong together. beside: the rows that are measured before the step, and not
-    learnt from (see TokenDataset).
+    learnt from (see TokenDataset). soft: what a teacher says at each target, where one was asked.
     """
 
     token_ids_N: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Forest:
     places_B: tuple[str, ...] = ()
     members: Members | None = None
     beside: "Forest | None" = None
+    soft: SoftTargets | None = None
 
     @property
     def num_nodes(self) -> int:

@@ -1,6 +1,7 @@
 """Preferences and labelled answers as rows of tokens, through the one token path.
 
     pair_dataset       a chosen and a rejected answer to the same turns: a unit has the rows of both
+    comparison_dataset the same two answers, each to be scored as a whole at its last token
     feedback_dataset   one answer with a thumb up or down: a unit is that answer; `beside` it stands a mismatched one
 
 Of each conversation only the answer is learnt; the assistant's earlier turns are not, unless they have a weight.
@@ -68,6 +69,31 @@ def pair_dataset(
         _refuse_empty(place, example.chosen)
         builder.add(place, [(role, _rendered(place, example, answer, renderer)) for role, answer in sides])
     return builder.build()
+
+
+def comparison_dataset(
+    examples: Iterable[Placed], renderer: Renderer, *, max_length: int, too_long: PairTooLong = "error"
+) -> TokenDataset:
+    """Pairs, one row for each answer, in which one place counts: what follows the answer's last token.
+
+    A row gets one token more, its last one again: what a model says of it is read where it would be predicted, at the
+    answer's true last token. It counts towards `max_length`. Raises DataError or TemplateError with the place.
+    """
+    builder = _UnitBuilder(max_length, too_long)
+    for place, example in examples:
+        rows = []
+        for role, answer in ((BETTER, example.chosen), (WORSE, example.rejected)):
+            ids = answer_ids(place, example, answer, renderer)
+            rows.append((role, [Rendering((*ids, ids[-1]), (*[0.0] * len(ids), 1.0))]))
+        builder.add(place, rows)
+    return builder.build()
+
+
+def answer_ids(
+    place: str, example: Example, answer: Sequence[Message], renderer: Renderer
+) -> tuple[int, ...]:
+    """The tokens of the turns before an answer and of the answer, as they stood when it was given."""
+    return tuple(_rendered(place, example, answer, renderer)[-1].token_ids)
 
 
 def feedback_dataset(

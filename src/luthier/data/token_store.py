@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from luthier.data.dataset import TokenDataset
 from luthier.data.units import Units
-from luthier.files import atomic_directory, write_json_atomic
+from luthier.files import atomic_directory, cache_folder, write_json_atomic
 from luthier.hashing import hash_file, hash_json
 
 MAX_BYTES = 8 * 1024**3
@@ -28,10 +28,8 @@ _FACTS = "tokens.json"
 
 
 def default_token_store() -> Path:
-    """`tokens` in the folder of Luthier's caches: LUTHIER_CACHE, or `luthier` in the user's cache folder."""
-    if root := os.environ.get("LUTHIER_CACHE"):
-        return Path(root) / "tokens"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "luthier" / "tokens"
+    """`tokens` in the folder of Luthier's caches."""
+    return cache_folder("tokens")
 
 
 @dataclass(frozen=True)

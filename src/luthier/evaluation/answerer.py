@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 
 from luthier.chat.messages import Message
+from luthier.chat.parse import Answer
+from luthier.evaluation.graders.tool_calls import spell_calls
 from luthier.evaluation.runner import AnsweredItem
 from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel
@@ -37,7 +39,7 @@ class ModelAnswerer:
             parsed = renderer.parse(token_ids)
             answered.append(
                 AnsweredItem(
-                    text=parsed.text,
+                    text=_whole_text(parsed),
                     token_ids=tuple(token_ids),
                     prompt=renderer.decode(prompt),
                     num_prompt_tokens=len(prompt),
@@ -46,3 +48,9 @@ class ModelAnswerer:
                 )
             )
         return answered
+
+
+def _whole_text(parsed: Answer) -> str:
+    """What was said, and the tools that were called, in the markup that graders read."""
+    calls = spell_calls([(call.name, call.arguments) for call in parsed.tool_calls])
+    return "\n".join(part for part in (parsed.text, calls) if part)

@@ -1,14 +1,15 @@
 """Results on the same items -> better, worse, or not enough evidence.
 
 Answers are compared item by item: only the items that one result has right and the other wrong say anything
-about which is better. The p values stand as they are; they are not corrected for several comparisons.
+about which is better. Where items share sources, whole sources are compared; where several pairs are compared,
+the verdicts rest on Holm's adjusted p values.
 This file knows nothing of models and of how the answers came to be.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -20,10 +21,13 @@ from luthier.evaluation.runner import EvalResult, ItemResult, Tally
 from luthier.evaluation.stats import (
     Interval,
     bootstrap_difference,
+    holm,
     mcnemar_exact,
+    permutation_test,
     wilson_interval,
     wins_needed,
 )
+from luthier.evaluation.stats.correction import holm_levels
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,8 +60,10 @@ class Pair:
 
     wins, losses: items that only the second, only the first has right; ties: the others. `num_left_out` are
     items that one of the two could not be graded on. `difference` is accuracy second - first over the pairs,
-    `interval` its paired bootstrap interval. `net_wins_needed` is how many more wins than losses a verdict
-    `better` would have needed, with as many losses as there were.
+    `interval` its paired bootstrap interval. `p_value` is the pair's own, `p_adjusted` the one that the verdict
+    rests on: corrected for the number of pairs. `net_wins_needed` is how many more wins than losses a verdict
+    `better` would have needed, with as many losses as there were; None where items share sources, for then it is
+    sources that count. `num_sources`: how many there are, or None where each item is on its own.
     """
 
     first: str
@@ -70,9 +76,11 @@ class Pair:
     difference: float
     interval: Interval
     p_value: float
+    p_adjusted: float
     verdict: Evidence
-    net_wins_needed: int
+    net_wins_needed: int | None
     statement: str
+    num_sources: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +132,20 @@ def compare(results: Sequence[EvalResult], *, alpha: float = ALPHA, seed: int = 
     last = len(results) - 1
     chosen = [(i, j) for i, j in combinations(range(len(results)), 2) if i == 0 or j == last]
     tallies = [result.by_tag() for result in results]
+    named = [_Counted.of(labels[i], labels[j], results[i], results[j]) for i, j in chosen]
+    p_values = [counted.p_value for counted in named]
+    levels = holm_levels(p_values, alpha)
     return Comparison(
         items_hash=results[0].items_hash,
         num_items=len(results[0].items),
         alpha=alpha,
         entries=tuple(_entry(label, result) for label, result in zip(labels, results, strict=True)),
-        pairs=tuple(_pair(labels[i], labels[j], results[i], results[j], alpha, seed) for i, j in chosen),
+        pairs=tuple(
+            _pair(counted, p_value, adjusted, alpha, level, seed)
+            for counted, p_value, adjusted, level in zip(named, p_values, holm(p_values), levels, strict=True)
+        ),
         by_tag={tag: tuple(tally[tag] for tally in tallies) for tag in tallies[0]},
-        notes=tuple(_notes(labels, results)),
+        notes=(*_pairs_note(len(chosen)), *_sources_note(named[0]), *_notes(labels, results)),
     )
 
 
@@ -165,54 +179,98 @@ def _entry(label: str, result: EvalResult) -> Entry:
     return Entry(label, tally, interval, result.terminations())
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Two results and what became of each item that could be graded on both sides: (first, second)."""
+
+    first: str
+    second: str
+    passed_pairs: tuple[tuple[bool, bool], ...]
+    num_left_out: int
+    sources: tuple[Hashable, ...] | None
+
+    @classmethod
+    def of(cls, first_label: str, second_label: str, first: EvalResult, second: EvalResult) -> _Counted:
+        pairs = _graded_pairs(first.items, second.items)
+        passed_pairs = tuple(passed for _, passed in pairs)
+        if not passed_pairs:
+            raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
+        sources = tuple(_source(item) for item, _ in pairs)
+        num_left_out = len(first.items) - len(pairs)
+        is_shared = len(set(sources)) < len(sources)
+        return cls(first_label, second_label, passed_pairs, num_left_out, sources if is_shared else None)
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact test, or its like over whole sources where items share them."""
+        if self.sources is None:
+            return mcnemar_exact(self.wins, self.losses)
+        return permutation_test(*self.scores, clusters=self.sources).p_value
+
+    @property
+    def scores(self) -> tuple[list[float], list[float]]:
+        first, second = zip(*self.passed_pairs, strict=True)
+        return [float(passed) for passed in first], [float(passed) for passed in second]
+
+    @property
+    def wins(self) -> int:
+        return sum(after and not before for before, after in self.passed_pairs)
+
+    @property
+    def losses(self) -> int:
+        return sum(before and not after for before, after in self.passed_pairs)
+
+
 def _pair(
-    first_label: str, second_label: str, first: EvalResult, second: EvalResult, alpha: float, seed: int
+    counted: _Counted, p_value: float, p_adjusted: float, alpha: float, level: float, seed: int
 ) -> Pair:
-    passed_pairs = _passed_pairs(first.items, second.items)
-    if not passed_pairs:
-        raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
-    num_pairs = len(passed_pairs)
-    wins = sum(after and not before for before, after in passed_pairs)
-    losses = sum(before and not after for before, after in passed_pairs)
-    p_value = mcnemar_exact(wins, losses)
+    """`level`: what the pair's own p value has to stay below, as the other pairs stand."""
+    wins, losses, num_pairs = counted.wins, counted.losses, len(counted.passed_pairs)
     verdict = Evidence.NOT_ENOUGH
-    if p_value < alpha:
+    if p_adjusted < alpha:
         verdict = Evidence.BETTER if wins > losses else Evidence.WORSE
-    needed = wins_needed(losses, alpha) - losses
+    needed = wins_needed(losses, level) - losses if counted.sources is None else None
     return Pair(
-        first=first_label,
-        second=second_label,
+        first=counted.first,
+        second=counted.second,
         num_pairs=num_pairs,
-        num_left_out=len(first.items) - num_pairs,
+        num_left_out=counted.num_left_out,
         wins=wins,
         losses=losses,
         ties=num_pairs - wins - losses,
         difference=(wins - losses) / num_pairs,
-        interval=bootstrap_difference(
-            [float(before) for before, _ in passed_pairs],
-            [float(after) for _, after in passed_pairs],
-            seed=seed,
-        ),
+        interval=bootstrap_difference(*counted.scores, clusters=counted.sources, seed=seed),
         p_value=p_value,
+        p_adjusted=p_adjusted,
         verdict=verdict,
         net_wins_needed=needed,
         statement=_statement(verdict, wins, losses, needed, num_pairs, alpha),
+        num_sources=len(set(counted.sources)) if counted.sources is not None else None,
     )
 
 
-def _passed_pairs(first: Sequence[ItemResult], second: Sequence[ItemResult]) -> list[tuple[bool, bool]]:
+def _graded_pairs(
+    first: Sequence[ItemResult], second: Sequence[ItemResult]
+) -> list[tuple[ItemResult, tuple[bool, bool]]]:
+    """The items that could be graded on both sides, each with whether (first, second) passed."""
     by_id = {item.id: item for item in second}
-    pairs = [(item.verdict, by_id[item.id].verdict) for item in first]
+    pairs = [(item, item.verdict, by_id[item.id].verdict) for item in first]
     return [
-        (before is VerdictWord.PASSED, after is VerdictWord.PASSED)
-        for before, after in pairs
+        (item, (before is VerdictWord.PASSED, after is VerdictWord.PASSED))
+        for item, before, after in pairs
         if VerdictWord.UNGRADABLE not in (before, after)
     ]
 
 
-def _statement(verdict: Evidence, wins: int, losses: int, needed: int, num_pairs: int, alpha: float) -> str:
+def _source(item: ItemResult) -> Hashable:
+    return ("source", item.source) if item.source is not None else ("item", item.id)
+
+
+def _statement(
+    verdict: Evidence, wins: int, losses: int, needed: int | None, num_pairs: int, alpha: float
+) -> str:
     counts = f"{wins} won, {losses} lost (net {wins - losses:+d})"
-    if verdict is not Evidence.NOT_ENOUGH:
+    if verdict is not Evidence.NOT_ENOUGH or needed is None:
         return f"{verdict} at alpha {alpha:g}: {counts}"
     if 2 * losses + needed > num_pairs:
         return (
@@ -220,6 +278,21 @@ def _statement(verdict: Evidence, wins: int, losses: int, needed: int, num_pairs
             f"which {num_pairs} items cannot show: use more items"
         )
     return f"{verdict} at alpha {alpha:g}: {counts}; with {losses} lost, net +{needed} would be needed"
+
+
+def _pairs_note(num_pairs: int) -> list[str]:
+    if num_pairs < 2:
+        return []
+    return [f"{num_pairs} pairs were compared; p is adjusted for that (Holm), and the verdicts rest on it"]
+
+
+def _sources_note(counted: _Counted) -> list[str]:
+    if counted.sources is None:
+        return []
+    return [
+        f"the {len(counted.sources)} items come from {len(set(counted.sources))} sources, which are what counts: "
+        "p and the intervals are over whole sources"
+    ]
 
 
 def _notes(labels: Sequence[str], results: Sequence[EvalResult]) -> list[str]:
@@ -287,7 +360,7 @@ def _pairs_table(comparison: Comparison) -> Table:
             Text(pair.first),
             f"{pair.difference:+.1%}\n({pair.interval.low:+.1%} to {pair.interval.high:+.1%})",
             f"{pair.wins}/{pair.losses}/{pair.ties}",
-            f"{pair.p_value:.2g}",
+            f"{pair.p_adjusted:.2g}",
             Text(pair.verdict.value, style=_STYLES[pair.verdict]),
         )
     return table

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
 from luthier.errors import EvaluationError
-from luthier.evaluation.graders import GRADERS, Verdict, VerdictWord, ungradable
+from luthier.evaluation.graders import GRADERS, Grader, Verdict, VerdictWord, ungradable
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.task import items_hash
 from luthier.files import write_bytes_atomic
@@ -57,8 +57,16 @@ class Answerer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """How a batch of items comes to its answers. `ask` takes items and their conversations, in one order."""
+
+    decoding: str
+    ask: Callable[[Sequence[EvalItem], Sequence[Sequence[Message]]], Sequence[AnsweredItem]]
+
+
+@dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """How the answers were made."""
+    """How the answers were made. decoding: `greedy`, or `likelihood` where choices were scored, not generated."""
 
     max_new_tokens: int
     batch_size: int
@@ -82,6 +90,7 @@ class ItemResult:
     score: float
     reason: str
     seconds: float
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,26 +182,30 @@ def evaluate(
     max_new_tokens: int = 64,
     batch_size: int = 32,
     on_progress: Callable[[int, int], None] | None = None,
+    graders: Mapping[str, Grader] = GRADERS,
+    asking: Asking | None = None,
 ) -> EvalResult:
     """Ask every item, grade every answer; results stand in the order of the items.
 
     `system_prompt` comes before an item's own system turn (both in one message), `few_shot` (user and
     assistant turns) before the question. `prompt_variant` names the two in tables. `on_progress` is called
-    with (items done, all items) after each batch. A grader's own failure is the verdict `ungradable`.
+    with (items done, all items) after each batch. `graders`: by the names that the items give; a grader's own
+    failure is the verdict `ungradable`. `asking`: another way than generation to come to answers.
     Raises EvaluationError on bad arguments and where the answerer returns another number of answers.
     """
-    _check(items, few_shot, max_new_tokens, batch_size)
+    _check(items, few_shot, max_new_tokens, batch_size, graders)
+    asking = asking or Asking("greedy", lambda _, prompts: answerer.answer(prompts, max_new_tokens))
     started = time.perf_counter()
     conversations = [_conversation(item.messages, system_prompt, few_shot) for item in items]
     results: dict[int, ItemResult] = {}
     for batch in _batches(conversations, batch_size):
-        answers = answerer.answer([conversations[index] for index in batch], max_new_tokens)
+        answers = asking.ask([items[index] for index in batch], [conversations[index] for index in batch])
         if len(answers) != len(batch):
             raise EvaluationError(
                 f"{answerer.name}: expected {len(batch)} answers, one per prompt, found {len(answers)}"
             )
         for index, answered in zip(batch, answers, strict=True):
-            results[index] = _result(items[index], answered)
+            results[index] = _result(items[index], answered, graders[items[index].grader])
         if on_progress is not None:
             on_progress(len(results), len(items))
     return EvalResult(
@@ -201,14 +214,18 @@ def evaluate(
         system_prompt=system_prompt,
         few_shot=tuple(message.to_dict() for message in few_shot),
         items_hash=items_hash(items),
-        settings=EvalSettings(max_new_tokens, batch_size),
+        settings=EvalSettings(max_new_tokens, batch_size, asking.decoding),
         items=tuple(results[index] for index in range(len(items))),
         seconds=time.perf_counter() - started,
     )
 
 
 def _check(
-    items: Sequence[EvalItem], few_shot: Sequence[Message], max_new_tokens: int, batch_size: int
+    items: Sequence[EvalItem],
+    few_shot: Sequence[Message],
+    max_new_tokens: int,
+    batch_size: int,
+    graders: Mapping[str, Grader],
 ) -> None:
     if not items:
         raise EvaluationError("expected at least one item to evaluate, found none")
@@ -219,8 +236,8 @@ def _check(
     if repeated:
         raise EvaluationError(f"expected one item per id, found {repeated[0]!r} more than once")
     for item in items:
-        if item.grader not in GRADERS:
-            known = ", ".join(GRADERS)
+        if item.grader not in graders:
+            known = ", ".join(graders)
             raise EvaluationError(f"item {item.id!r}: no grader is called {item.grader!r}; known: {known}")
     if few_shot and (few_shot[0].role != "user" or few_shot[-1].role != "assistant"):
         roles = ", ".join(message.role for message in few_shot)
@@ -254,8 +271,8 @@ def _batches(conversations: Sequence[Sequence[Message]], batch_size: int) -> Ite
         yield order[start : start + batch_size]
 
 
-def _result(item: EvalItem, answered: AnsweredItem) -> ItemResult:
-    verdict = _grade(item, answered.text)
+def _result(item: EvalItem, answered: AnsweredItem, grader: Grader) -> ItemResult:
+    verdict = grade_safely(grader, item, answered.text)
     return ItemResult(
         id=item.id,
         tags=item.tags,
@@ -269,14 +286,16 @@ def _result(item: EvalItem, answered: AnsweredItem) -> ItemResult:
         score=verdict.score,
         reason=verdict.reason,
         seconds=answered.seconds,
+        source=item.source,
     )
 
 
-def _grade(item: EvalItem, text: str) -> Verdict:
+def grade_safely(grader: Grader, item: EvalItem, text: str) -> Verdict:
+    """The verdict; `ungradable` where the grader itself fails."""
     try:
-        return GRADERS[item.grader](item, text)
+        return grader(item, text)
     except Exception as error:
-        return ungradable(f"the grader '{item.grader}' failed: {type(error).__name__}: {error}")
+        return ungradable(f"the grader '{grader.name}' failed: {type(error).__name__}: {error}")
 
 
 def summary_path(path: Path) -> Path:

@@ -1,23 +1,27 @@
-"""Items: what a model is asked, and what a right answer is; read from a JSONL file.
+"""Evaluation items: what a model is asked, and what a right answer is; read from a JSONL file.
 
-A row is `{question | messages, answer | must | must_not, tags, id, grader}`:
+A row is `{question | messages, answer | must | must_not, tags, id, source, grader}`:
   question   one user turn, or
   messages   turns of {role, content}; a trailing assistant turn is not shown to the model and is the gold
              answer where `answer` is absent
-  answer     the gold answer, a text or a number
+  answer     the gold answer, a text or a number; for graders of JSON also an object or a list
   must       a list; each entry is a text, a number, or a list of alternatives of which one has to occur
   must_not   a list of texts or numbers of which none may occur
   tags       a list of texts, for tables by tag
   id         a text or a whole number; without it, a short hash of the row's content
+  source     a text: what the item shares with others (a document, a table)
   grader     a name in `graders.GRADERS`; without it, `graders.default_grader` chooses
+and what else its grader reads (`Grader.keys`). A task hands its graders in; then no row names one.
 
-Every item's grader is proved on that item while the file is read (`graders.prove`).
+Every item's graders are proved on that item while the file is read.
 This file knows nothing of models and of how an answer comes to be.
 """
 
+import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +29,16 @@ from typing import Any, NoReturn
 
 from luthier.chat.messages import Message, conversation_from_messages
 from luthier.errors import DataError, EvaluationError
-from luthier.evaluation.graders import GRADERS, default_grader, prove
+from luthier.evaluation.graders import GRADERS, Grader, default_grader
+from luthier.evaluation.graders.choice import choices_of, spell_choices
+from luthier.evaluation.graders.json_text import spell_json
+from luthier.evaluation.graders.proof import prove_with
 from luthier.evaluation.item import EvalItem
 from luthier.hashing import hash_json
 
-KEYS = ("question", "messages", "answer", "must", "must_not", "tags", "id", "grader")
+KEYS = ("question", "messages", "answer", "must", "must_not", "tags", "id", "source", "grader")
 _ID_HEX_DIGITS = 12
+_PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
 def items_hash(items: Sequence[EvalItem]) -> str:
@@ -39,20 +47,27 @@ def items_hash(items: Sequence[EvalItem]) -> str:
     return hash_json(sorted(rows, key=lambda row: str(row["id"])))
 
 
-def load_items(path: Path | str) -> tuple[EvalItem, ...]:
-    """Read and prove the items of a JSONL file. Raises EvaluationError naming file, line and field."""
+def load_items(
+    path: Path | str, *, graders: Sequence[Grader] = (), prompt: str | None = None
+) -> tuple[EvalItem, ...]:
+    """Read and prove the items of a JSONL file. Raises EvaluationError naming file, line and field.
+
+    graders: those of a task, the first of which decides; without them each row's own. prompt: how a row becomes a
+    user turn, with `{question}` and other keys of the row; without it, as the grader has it.
+    """
     path = Path(path)
     items: list[EvalItem] = []
     line_of_id: dict[str, int] = {}
-    for number, value in _read_rows(path):
-        row = _Row(f"{path}:{number}", value)
+    for number, value in read_rows(path):
+        row = _Row(f"{path}:{number}", value, tuple(graders), prompt)
         item = row.item()
         if item.id in line_of_id:
             what = "this id" if "id" in value else "the same question with the same criteria"
             first = line_of_id[item.id]
             row.fail("id", f"{what} is already in line {first} ({item.id!r}); remove or change one of them")
         try:
-            prove(item)
+            for grader in row.graders or (GRADERS[item.grader],):
+                prove_with(grader, item)
         except EvaluationError as error:
             raise EvaluationError(f"{row.where}: {error}") from error
         line_of_id[item.id] = number
@@ -62,7 +77,8 @@ def load_items(path: Path | str) -> tuple[EvalItem, ...]:
     return tuple(items)
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(line number, JSON object) of each line that is not empty. Raises EvaluationError naming file and line."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
@@ -101,33 +117,62 @@ class _Row:
 
     where: str
     value: Mapping[str, Any]
+    graders: tuple[Grader, ...]
+    prompt: str | None
 
     def fail(self, field: str, problem: str) -> NoReturn:
         raise EvaluationError(f"{self.where}: field '{field}': {problem}")
 
     def item(self) -> EvalItem:
-        self._check_keys()
+        named = self._named_grader()
+        readers = self.graders or ((named,) if named is not None else ())
+        extra_keys = sorted({key for grader in readers for key in grader.keys} - set(KEYS))
+        self._check_keys(extra_keys)
+        fields = {key: self.value[key] for key in extra_keys if key in self.value}
         messages, gold = self._messages()
-        answer = self._text_or_number("answer", self.value["answer"]) if "answer" in self.value else gold
+        answer = self._answer(takes_json=any(grader.json_answer for grader in readers))
+        answer = gold if answer is None else answer
         must = tuple(self._alternatives(entry) for entry in self._list("must"))
         must_not = tuple(self._text_or_number("must_not", entry) for entry in self._list("must_not"))
-        if answer is None and not must and not must_not:
+        if answer is None and not must and not must_not and not fields:
             raise EvaluationError(
                 f"{self.where}: expected 'answer', 'must' or 'must_not', found none; "
                 "without one there is nothing to grade by"
             )
+        grader = readers[0] if readers else GRADERS[default_grader(answer, must, must_not)]
         tags = tuple(self._tag(tag) for tag in self._list("tags"))
-        grader = self._grader(answer, must, must_not)
-        item = EvalItem("", messages, answer, must, must_not, tags, grader)
-        return EvalItem(self._id(item), messages, answer, must, must_not, tags, grader)
+        item = EvalItem("", messages, answer, must, must_not, tags, grader.name, fields, self._source())
+        if "question" in self.value:
+            item = dataclasses.replace(item, messages=self._prompted(item, grader))
+        elif self.prompt is not None:
+            self.fail("messages", "the task has a 'prompt', which only a 'question' goes into")
+        return dataclasses.replace(item, id=self._id(item))
 
-    def _check_keys(self) -> None:
+    def _check_keys(self, extra_keys: Sequence[str]) -> None:
         for key in self.value:
-            if key not in KEYS:
-                self.fail(key, f"unknown; {_suggest(key, KEYS)}")
+            if key not in KEYS and key not in extra_keys:
+                self.fail(key, f"unknown; {_suggest(key, (*KEYS, *extra_keys))}")
         if ("question" in self.value) == ("messages" in self.value):
             found = "both" if "question" in self.value else "neither"
             raise EvaluationError(f"{self.where}: expected either 'question' or 'messages', found {found}")
+
+    def _prompted(self, item: EvalItem, grader: Grader) -> tuple[Message, ...]:
+        """The user turn, as the task's prompt or the grader's own makes it of the row."""
+
+        def filled(match: re.Match[str]) -> str:
+            key = match[1]
+            if key not in self.value:
+                self.fail(key, "the prompt asks for it, and the row has none")
+            if key == "choices":
+                try:
+                    return spell_choices(choices_of(item))
+                except EvaluationError as error:
+                    raise EvaluationError(f"{self.where}: {error}") from error
+            value = self.value[key]
+            return value if isinstance(value, str) else spell_json(value)
+
+        text = _PLACE.sub(filled, self.prompt if self.prompt is not None else grader.prompt)
+        return (Message("user", text),)
 
     def _messages(self) -> tuple[tuple[Message, ...], str | None]:
         """The prompt, and the text of a trailing assistant turn."""
@@ -149,15 +194,29 @@ class _Row:
             self.fail("messages", f"expected a user turn to answer, {last}")
         return messages, gold
 
-    def _grader(
-        self, answer: str | None, must: tuple[tuple[str, ...], ...], must_not: tuple[str, ...]
-    ) -> str:
+    def _answer(self, *, takes_json: bool) -> str | None:
+        if "answer" not in self.value:
+            return None
+        value = self.value["answer"]
+        if takes_json and not isinstance(value, str):
+            return spell_json(value)
+        return self._text_or_number("answer", value)
+
+    def _named_grader(self) -> Grader | None:
         if "grader" not in self.value:
-            return default_grader(answer, must, must_not)
+            return None
         name = self.value["grader"]
+        if self.graders:
+            self.fail("grader", "the task names the graders; remove it from the row")
         if not isinstance(name, str) or name not in GRADERS:
             self.fail("grader", f"no grader is called {name!r}; {_suggest(str(name), tuple(GRADERS))}")
-        return name
+        return GRADERS[name]
+
+    def _source(self) -> str | None:
+        source = self.value.get("source")
+        if source is not None and (not isinstance(source, str) or not source.strip()):
+            self.fail("source", f"expected a text that is not empty, found {_kind(source)}")
+        return source
 
     def _id(self, item: EvalItem) -> str:
         if "id" not in self.value:

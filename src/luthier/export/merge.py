@@ -35,7 +35,7 @@ def merge(ref: str, out: Path, *, dtype: str = "auto", replace: bool = False) ->
     source = find_model(ref)
     stored = stored_dtype(source.base)
     target = stored if dtype == "auto" else {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-    model = load_weights(source.base, torch.float32)
+    model = load_weights(source.base, torch.float32, rope_scaling=source.rope_scaling)
     if source.adapter is not None:
         model = _merged(model, source.adapter)
     tokenizer = load_tokenizer(source.tokenizer_place)

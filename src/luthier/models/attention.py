@@ -2,15 +2,17 @@
 
 Registered with transformers under the name `luthier`, so that every architecture that takes its attention from there
 works unpatched. Outside `forest_layout` it is transformers' own scaled dot-product attention. Inside, all rows lie in
-one sequence; two ways to compute the same thing, chosen by cost:
+one sequence; ways to compute the same thing, the first two chosen by cost:
 
     by segment   one call for each unbranched stretch, over the keys of its path: work grows with what is seen
     dense        one call with a (nodes x nodes) mask: for small forests, where calls cost more than products
+    flex         on CUDA: one call of FlexAttention, which skips what nobody sees
 
 A sliding window counts positions in a row (depth), not places in the sequence. This file knows nothing of data.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +24,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from luthier.models.flex_attention import block_mask, forest_flex_attention
+from luthier.models.segment_attention import along, segment_attention, visible
 
 NAME = "luthier"
 _CALL_COSTS_PAIRS = 20_000  # a call costs about as much as this many (query, key) pairs of one layer
@@ -39,6 +44,7 @@ class Layout:
     depths_N: Tensor
     ends_N: Tensor
     _masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
+    _blocks: dict[int | None, Any] = field(default_factory=dict)
 
     @cached_property
     def dense(self) -> bool:
@@ -57,6 +63,12 @@ class Layout:
             self._masks[key] = seen
         return self._masks[key]
 
+    def block_mask(self, window: int | None) -> Any:
+        """The same for FlexAttention."""
+        if window not in self._blocks:
+            self._blocks[window] = block_mask(self.depths_N, self.ends_N, window)
+        return self._blocks[window]
+
     def stretch_mask(self, num_queries: int, num_keys: int, window: int | None) -> Tensor:
         """The last `num_queries` of `num_keys` positions in a row, each seeing itself and those before it."""
         key = (num_queries, num_keys, window)
@@ -67,6 +79,14 @@ class Layout:
             if window is not None:
                 seen &= queries - keys < window
             self._masks[key] = seen
+        return self._masks[key]
+
+    def added_mask(self, num_queries: int, num_keys: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """`stretch_mask` as a number to be added to scores: 0 or minus infinity."""
+        key = (num_queries, num_keys, window, dtype)
+        if key not in self._masks:
+            seen = self.stretch_mask(num_queries, num_keys, window)
+            self._masks[key] = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, float("-inf"))
         return self._masks[key]
 
 
@@ -108,19 +128,39 @@ def forest_attention(
         )
     groups = query.shape[1] // key.shape[1]
     attend = _Attend(dropout, scaling, softcap, groups)
+    if query.device.type == "cuda" and not dropout:
+        query, key, value = _as_products_are(query, key, value)
+        blocks = _layout.block_mask(sliding_window)
+        return forest_flex_attention(query, key, value, blocks, scaling=scaling, softcap=softcap), None
     if _layout.dense:
         return attend(query, key, value, _layout.mask(sliding_window)).transpose(1, 2).contiguous(), None
+    if query.device.type == "cpu" and softcap is None and not dropout:
+        query, key, value = _as_products_are(query, key, value)
+        seen = functools.partial(_layout.added_mask, window=sliding_window, dtype=query.dtype)
+        paths = _layout.paths
+        return segment_attention(query, key, value, paths, seen, window=sliding_window, scaling=scaling), None
+    return _by_segment(query, key, value, _layout, attend, sliding_window), None
+
+
+def _as_products_are(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """In autocast's dtype, where it is on: it does so for torch's own attention, and for nobody else's."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
+
+
+def _by_segment(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, attend: "_Attend", window: int | None
+) -> Tensor:
+    """A call for each segment, left to autograd: for dropout, bounded scores and other devices."""
     parts = []
-    for path in _layout.paths:
+    for path in layout.paths:
         start, end = path[-1]
-        keys, values = _along(path, key), _along(path, value)
-        hidden = max(0, keys.shape[2] - (end - start) - sliding_window + 1) if sliding_window else 0
-        keys, values = keys[:, :, hidden:], values[:, :, hidden:]
-        seen: Tensor | None = None
-        if len(path) > 1 or sliding_window is not None:
-            seen = _layout.stretch_mask(end - start, keys.shape[2], sliding_window)
+        stretches, seen = visible(path, functools.partial(layout.stretch_mask, window=window), window)
+        keys, values = along(stretches, key), along(stretches, value)
         parts.append(attend(query[:, :, start:end], keys, values, seen))
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
 
 
 def _as_bool(mask: Tensor | None, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
@@ -129,18 +169,6 @@ def _as_bool(mask: Tensor | None, num_queries: int, num_keys: int, device: torch
         keys = torch.arange(num_keys, device=device)
         return keys <= keys[num_keys - num_queries :, None]
     return mask[..., :num_keys] if mask.dtype == torch.bool else mask[..., :num_keys] >= 0
-
-
-def _along(path: Sequence[tuple[int, int]], nodes: Tensor) -> Tensor:
-    """The nodes of a path in its order. A path that lies in one piece is a view."""
-    pieces: list[tuple[int, int]] = []
-    for start, end in path:
-        if pieces and pieces[-1][1] == start:
-            pieces[-1] = (pieces[-1][0], end)
-        else:
-            pieces.append((start, end))
-    parts = [nodes[:, :, start:end] for start, end in pieces]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.methods.virtual import VirtualTokens, virtual_tokens
+from luthier.models.quantized import coarsest_rounding
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def split_causal(model: Any) -> CausalParts:
 
 def one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Where trained layers are float32 above frozen bfloat16 ones, products need autocast, as in training."""
-    dtypes = {p.dtype for p in model.parameters()}
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(dtypes) == 1:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -133,8 +134,7 @@ def _prove(model: Any, parts: CausalParts) -> None:
     finally:
         model.train(training)
     # Both sides run the same kernels, so all that may differ is one rounding of the model's own dtype.
-    coarsest = max(torch.finfo(p.dtype).eps for p in model.parameters())
-    tolerance = 4 * coarsest * float(expected.abs().max() + 1)
+    tolerance = 4 * coarsest_rounding(model) * float(expected.abs().max() + 1)
     worst = float((got - expected).abs().max())
     if not worst <= tolerance:
         raise ModelError(

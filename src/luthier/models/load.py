@@ -19,6 +19,15 @@ from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
 from luthier.models.hardware import choose_dtype, default_device
 from luthier.models.methods.bottleneck import attach_bottleneck, is_bottleneck_folder
 from luthier.models.methods.virtual import virtual_tokens
+from luthier.models.quantized import Quantization, bitsandbytes_config, refuse_fused_experts
+from luthier.models.rope import (
+    RopeScaling,
+    forget_lengths,
+    mark_scaled,
+    num_positions,
+    read_scaling,
+    scale_positions,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -37,6 +46,11 @@ class Source:
         if self.adapter is not None and (self.adapter / "tokenizer.json").exists():
             return str(self.adapter)
         return self.base
+
+    @property
+    def rope_scaling(self) -> RopeScaling | None:
+        """How the positions of the base were scaled when the adapter was trained, if they were."""
+        return read_scaling(self.adapter) if self.adapter is not None else None
 
 
 @dataclass
@@ -57,7 +71,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The positions that the architecture was made for, less those of virtual tokens; 0 where it does not say."""
-        positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        positions = num_positions(self.model.config)
         virtual = virtual_tokens(self.model)
         return max(1, positions - virtual.count) if virtual is not None and positions else positions
 
@@ -155,11 +169,13 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    quantization: Quantization | None = None,
 ) -> LoadedModel:
     """Load a model for answering.
 
-    `dtype`: auto (measured on this machine), float32, bfloat16, float64. Raises ModelError, and ConfigError
-    for a dtype or a device that does not exist.
+    `dtype`: auto (measured on this machine), float32, bfloat16, float64. `quantization`: of the linear layers of the
+    base, as a qlora run had it; without it an adapter is laid over the base in `dtype`, which is what ships. Raises
+    ModelError, and ConfigError for a dtype or a device that does not exist.
     """
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"dtype: expected auto, {', '.join(DTYPES)}; got {dtype!r}")
@@ -167,10 +183,18 @@ def load_model(
     chosen_device = find_device(device)
     chosen_dtype = choose_dtype(chosen_device).dtype if dtype == "auto" else DTYPES[dtype]
     tokenizer = load_tokenizer(source.tokenizer_place)
-    model = load_weights(source.base, chosen_dtype)
+    model = load_weights(
+        source.base,
+        chosen_dtype,
+        rope_scaling=source.rope_scaling,
+        quantization=quantization,
+        device=chosen_device,
+    )
     if source.adapter is not None:
         model = attach_adapter(model, source.adapter)
-    model.to(chosen_device).eval()
+    if quantization is None:  # a quantised one is there already, and transformers moves none
+        model.to(chosen_device)
+    model.eval()
     return LoadedModel(model, tokenizer, Renderer(tokenizer), source, chosen_device, chosen_dtype)
 
 
@@ -194,39 +218,93 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def load_weights(place: str, dtype: torch.dtype) -> Any:
-    """The causal model of a folder or hub id, in `dtype`, on the CPU. Raises ModelError."""
+def load_weights(
+    place: str,
+    dtype: torch.dtype,
+    *,
+    rope_scaling: RopeScaling | None = None,
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
+) -> Any:
+    """The causal model of a folder or hub id, in `dtype`, on the CPU.
+
+    With a `rope_scaling` it takes more positions than it was made for. With a `quantization` its linear layers are
+    quantised as they are read, on `device`. Raises ModelError, and ConfigError where the positions cannot be scaled or
+    bitsandbytes is absent.
+    """
     from transformers import AutoModelForCausalLM
 
     config = load_config(place)
+    _refuse_scorer(place, config)
+    if rope_scaling is not None:
+        scale_positions(config, rope_scaling)
+    how: dict[str, Any] = {}
+    if quantization is not None:
+        # bitsandbytes quantises where the weights will stay.
+        how["quantization_config"] = bitsandbytes_config(quantization, dtype)
+        how["device_map"] = {"": device or torch.device("cpu")}
+    model, found = read_model(AutoModelForCausalLM, place, config, dtype, **how)
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{place}: {len(missing)} weights of this architecture are not in its files, the first is {missing[0]}; "
+            "they would be random numbers. Fetch the model again, or mend its config.json"
+        )
+    if quantization is not None:
+        refuse_fused_experts(model)
+    if rope_scaling is not None:
+        mark_scaled(model, rope_scaling)
+    forget_lengths(model)
+    if dtype == torch.float64:
+        model.set_experts_implementation("eager")  # the grouped products of a mixture take float32 at most
+    return model
+
+
+def _refuse_scorer(place: str, config: Any) -> None:
+    # With tied embeddings such a folder would load as a language model without a word.
+    names = getattr(config, "architectures", None) or [""]
+    if str(names[0]).endswith("ForSequenceClassification"):
+        raise ModelError(f"{place}: {_SCORES}")
+
+
+_SCORES = (
+    "a reward model (or a classifier): it scores answers and writes none, so it cannot chat, be asked items or be "
+    "exported as a language model. Score with it: luthier score MODEL FILE; others load it as it is, with "
+    "AutoModelForSequenceClassification"
+)
+
+
+def read_model(
+    architecture: Any, place: str, config: Any, dtype: torch.dtype, **how: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model by one of transformers' Auto classes, and what it says of its files. Raises ModelError."""
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = architecture.from_pretrained(
             place,
             config=config,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **how,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{place}: cannot load the weights: {_first_line(error)}") from error
-    if missing := sorted(found["missing_keys"]):
-        raise ModelError(
-            f"{place}: {len(missing)} weights of this architecture are not in its files, the first is {missing[0]}; "
-            "they would be random numbers. Fetch the model again, or mend its config.json"
-        )
-    return model
+    return model, found
 
 
 def attach_adapter(model: Any, folder: Path) -> Any:
     """Lay the adapter in `folder` (PEFT's, or bottlenecks) over `model`. Raises ModelError where it does not fit."""
     from peft import PeftModel, get_peft_model_state_dict
 
+    task = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("task_type")
+    if task == "SEQ_CLS" and not type(model).__name__.endswith("ForSequenceClassification"):
+        raise ModelError(f"{folder}: {_SCORES}")
     try:
         if is_bottleneck_folder(folder):
             return attach_bottleneck(model, folder)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             stored = set(file.keys())

@@ -65,6 +65,12 @@ METHODS: Mapping[str, MethodFacts] = {
         "as lora, scaled by the root of the rank", _ADAPTER, "two thin products, none once merged",
         True, True, "forest", "low", 2e-4, "as lora", "Kalajdzievski 2023, arXiv:2312.03732",
     ),
+    "qlora": MethodFacts(
+        "as lora, over a base held in 4 or 8 bits",
+        f"{_ADAPTER}; linear layers take 4.1 bits a weight (nf4) or 8",
+        "as lora: the adapter is served and merged on the base in full precision",
+        True, True, "forest", "low", 2e-4, "the paper", "Dettmers et al. 2023, arXiv:2305.14314",
+    ),
     "pissa": MethodFacts(
         "the principal part of each linear layer, as thin matrices", f"{_ADAPTER}, and a copy of its start",
         "as lora of twice the rank, none once merged",

@@ -12,9 +12,9 @@ from luthier.evaluation.answerer import ModelAnswerer
 from luthier.evaluation.runner import evaluate
 from luthier.evaluation.task import load_items
 from luthier.models.load import LoadedModel, find_model
-from luthier.training.job import Plan
 from luthier.training.learner import precision
 from luthier.training.loop import Evaluator, Measured
+from luthier.training.plan import Plan
 from luthier.training.tracking import Sample
 
 

@@ -31,8 +31,9 @@ from luthier.pipeline.evaluators import task_evaluators
 from luthier.pipeline.identity import model_hash
 from luthier.pipeline.steps import Say, Steps
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
-from luthier.training.job import plan_job, run_job
+from luthier.training.job import run_job
 from luthier.training.manifest import same_data
+from luthier.training.plan import plan_job
 from luthier.training.tracking import MetricsFile, Tracker, Trackers
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from luthier.errors import RegistryError
-from luthier.files import atomic_directory
+from luthier.files import atomic_directory, cache_folder
 from luthier.registry.artifacts import Artifact, Artifacts
 from luthier.registry.db import open_database, transaction
 from luthier.registry.specialist import (
@@ -230,8 +230,7 @@ class SpecialistStore:
 
     def opened(self, specialist: Specialist) -> Path:
         """A folder with the bundle's files, made once and used again: what a model is loaded from."""
-        cache = Path(os.environ.get("LUTHIER_CACHE") or Path.home() / ".cache" / "luthier")
-        folder = cache / "specialists" / specialist.id.removeprefix("sha256:")
+        folder = cache_folder("specialists") / specialist.id.removeprefix("sha256:")
         if not folder.is_dir():
             try:
                 self.checkout(specialist, folder)

@@ -13,6 +13,9 @@ from typing import Any
 
 from luthier.errors import RunError
 from luthier.registry.runs import Run
+from luthier.training.diagnose_preferences import displaced_likelihood, no_preference, runaway_margin
+from luthier.training.row_findings import RowFindings, find_rows
+from luthier.training.row_losses import FILE, read_row_losses
 from luthier.training.spikes import SpikeWatch
 
 _FEWEST_STEPS = 10
@@ -36,19 +39,24 @@ class Curve(StrEnum):
     UNSTABLE = "unstable"
     DIVERGED = "diverged"
     PLATEAUED = "plateaued"
+    NO_PREFERENCE = "no preference learnt"
+    DISPLACED = "likelihood displaced"
+    RUNAWAY = "runaway margin"
     MEMORISED = "memorised duplicates"
     TOO_SHORT = "too short to tell"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`word`, a sentence `why`, what to try (`advice`), the numbers behind it, and the spikes with their rows."""
+    """`word`, a sentence `why`, what to try (`advice`), the numbers behind it, the spikes with their rows, and
+    what the rows' own losses say."""
 
     word: Curve
     why: str
     advice: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
     spikes: Sequence[Mapping[str, Any]] = ()
+    rows: RowFindings | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -60,7 +68,7 @@ class Diagnosis:
                 f"A spike at step {spike['step']}: loss {spike['loss']:.3g} where {spike['typical']:.3g} was usual"
                 + (f"; its rows: {rows}" if rows else "")
             )
-        return said
+        return said + (self.rows.lines if self.rows else [])
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class _Curves:
     spike_steps: list[int]
     duplicate_share: float | None
     reason: str
+    metrics: Mapping[str, Sequence[float]]
 
     def level(self, begin: float, end: float) -> float:
         """The median of the losses between two shares of the run."""
@@ -117,11 +126,22 @@ def diagnose_run(run: Run) -> Diagnosis:
         manifest = []
     except (OSError, ValueError) as error:
         raise RunError(f"{run.data_path}: expected JSON; cannot read it: {error}.") from error
-    return diagnose(run.read_metrics(), manifest if isinstance(manifest, list) else [])
+    rows = rows_of_run(run)
+    return diagnose(run.read_metrics(), manifest if isinstance(manifest, list) else [], rows)
 
 
-def diagnose(events: Sequence[Mapping[str, Any]], manifest: Sequence[Mapping[str, Any]] = ()) -> Diagnosis:
-    """Name the curve. `events` as in metrics.jsonl; `manifest` as in data.json."""
+def rows_of_run(run: Run) -> RowFindings | None:
+    """What the rows' own losses say; None where the run keeps none."""
+    path = run.folder / FILE
+    return find_rows(read_row_losses(path)) if path.exists() else None
+
+
+def diagnose(
+    events: Sequence[Mapping[str, Any]],
+    manifest: Sequence[Mapping[str, Any]] = (),
+    rows: RowFindings | None = None,
+) -> Diagnosis:
+    """Name the curve. `events` as in metrics.jsonl; `manifest` as in data.json; `rows` as of `rows_of_run`."""
     by_step = {event["step"]: event for event in events if event.get("event") == "step"}
     taken = [by_step[step] for step in sorted(by_step) if by_step[step].get("loss") is not None]
     losses = [float(event["loss"]) for event in taken]
@@ -151,11 +171,22 @@ def diagnose(events: Sequence[Mapping[str, Any]], manifest: Sequence[Mapping[str
         [int(spike["step"]) for spike in spikes],
         _duplicate_share(manifest),
         str(next((e.get("reason") or "" for e in reversed(events) if e.get("event") == "end"), "")),
+        _metrics(taken),
     )
     for word, rule in _RULES.items():
         if (said := rule(curves)) is not None:
-            return Diagnosis(word, *said, _numbers(curves), spikes)
+            return Diagnosis(word, *said, _numbers(curves), spikes, rows)
     raise AssertionError("the last rule always holds")
+
+
+def _metrics(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """What the objective told beside its loss, by name; steps that lack one are passed over."""
+    found: dict[str, list[float]] = {}
+    for event in steps:
+        for name, value in (event.get("metrics") or {}).items():
+            if value is not None:
+                found.setdefault(name, []).append(float(value))
+    return found
 
 
 def _duplicate_share(manifest: Sequence[Mapping[str, Any]]) -> float | None:
@@ -321,6 +352,9 @@ _RULES: dict[Curve, Callable[[_Curves], _Found]] = {
     Curve.DIVERGED: _diverged,
     Curve.TOO_SHORT: _too_short,
     Curve.UNSTABLE: _unstable,
+    Curve.NO_PREFERENCE: lambda curves: no_preference(curves.metrics),
+    Curve.DISPLACED: lambda curves: displaced_likelihood(curves.metrics),
+    Curve.RUNAWAY: lambda curves: runaway_margin(curves.metrics),
     Curve.MEMORISED: _memorised,
     Curve.OVERFITTING: _overfitting,
     Curve.UNDERFITTING: _underfitting,

@@ -1,15 +1,12 @@
-"""From a recipe to a finished run: the one place where the parts of training are put together.
+"""From a plan to a finished run: the one place where the parts of training are put together.
 
-    plan_job      recipe layers -> rows of tokens, every value resolved, nothing written yet
     run_job       a plan and a run folder -> weights, metrics, report, status word
 
 This file knows nothing of screens, tasks or exports: trackers and evaluators are handed in.
 """
 
 import functools
-import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,86 +14,38 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from luthier.chat.render import Renderer
-from luthier.chat.templates import FAMILIES, load_family
-from luthier.config import Layer
-from luthier.data.batches import Batch, BatchPlan, Cut
+from luthier.data.batches import Batch, Cut
 from luthier.data.dataset import TokenDataset
-from luthier.data.token_store import TokenStore, default_token_store
-from luthier.errors import CheckpointError, ConfigError, LuthierError
-from luthier.models.embedded import EMBEDDED
-from luthier.models.forward import causal_parts
-from luthier.models.fresh import new_model
-from luthier.models.hardware import choose_dtype
+from luthier.data.targets import with_soft_labels
+from luthier.errors import CheckpointError, LuthierError
+from luthier.files import write_json_atomic
+from luthier.models.experts import ExpertLoad, balance_note
 from luthier.models.load import (
-    DTYPES,
-    Source,
-    find_device,
-    find_model,
-    load_config,
-    load_tokenizer,
-    load_weights,
     stored_dtype,
 )
-from luthier.models.methods import apply_method, count_parameters, save_trained
+from luthier.models.methods import count_parameters, save_trained
 from luthier.registry.runs import Run, RunStatus
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.learner import Learner, choose_cut
+from luthier.training.gradient_noise import GradientNoise
+from luthier.training.learner import choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, LoopResult, train
-from luthier.training.manifest import data_files, data_manifest
-from luthier.training.method_config import PrefixMethod, PromptMethod
-from luthier.training.neftune import EmbeddingNoise
-from luthier.training.objectives import make_objective
+from luthier.training.objectives import Objective, make_objective
+from luthier.training.open_trunk import TrunkRequest, no_bar, open_trunk
 from luthier.training.optim import build_optimizers, build_schedule
+from luthier.training.plan import Plan
+from luthier.training.prepare import prepare
 from luthier.training.recipe import (
-    FEW_ROWS,
-    FEW_ROWS_DEFAULTS,
-    ModelConfig,
     Recipe,
-    Resolved,
-    resolve,
 )
-from luthier.training.reference import with_references
+from luthier.training.rehearsal import rehearse
 from luthier.training.report import write_report
-from luthier.training.tokens import Tokens, read_tokens
+from luthier.training.row_losses import FILE, RowLosses
+from luthier.training.starting import learner_of, model_to_train
 from luthier.training.tracking import End, EndWord, Tracker
+from luthier.training.trunk import Bar, rows_to_read
 
 _CHECKPOINT_STEPS = 200  # where the recipe does not say: at least this often, so that little is lost
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run needs, known before the first step and before anything is written."""
-
-    resolved: Resolved
-    tokenizer: Any
-    renderer: Renderer
-    source: Source | None
-    train_rows: TokenDataset
-    validation_rows: TokenDataset | None
-    data_manifest: list[dict[str, Any]]
-    num_steps: int
-    device: torch.device
-    compute_dtype: torch.dtype
-    dtype_reason: str
-    token_store: str | None = None
-    """What became of the rows in the store of tokens, for people; None where they are too few to be kept."""
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.resolved.recipe
-
-    @property
-    def dtype_name(self) -> str:
-        return str(self.compute_dtype).removeprefix("torch.")
-
-    @property
-    def batches(self) -> BatchPlan:
-        train_config = self.recipe.train
-        return BatchPlan(
-            self.train_rows, train_config.batch_size, train_config.tokens_per_microbatch, train_config.seed
-        )
 
 
 @dataclass(frozen=True)
@@ -110,74 +59,24 @@ class JobResult:
     report: Path
 
 
-def plan_job(layers: Sequence[Layer], *, where: str = "recipe", assumed: TokenDataset | None = None) -> Plan:
-    """Read and render the data, and resolve every value of the recipe.
-
-    `assumed`: rows to take instead of the recipe's, whose files are then not read. Raises ConfigError, DataError
-    (with file and line), TemplateError or ModelError.
-    """
-    first = resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
-    source = find_model(first.model.name) if first.model.name is not None else None
-    tokenizer = load_tokenizer(source.tokenizer_place if source else str(first.model.tokenizer))
-    _choose_template(tokenizer, first.model)
-    renderer = Renderer(tokenizer)
-    _check_length(first, source)
-
-    objective = make_objective(first.objective)
-    files = data_files(first) if assumed is None else []
-    if assumed is None:
-        tokens = read_tokens(first, files, objective, renderer, tokenizer, TokenStore(default_token_store()))
-    else:
-        tokens = Tokens(assumed, None, {})
-    train_rows, validation_rows = tokens.train, tokens.validation
-    implied = list(_implied_by_model(layers, where))
-    if train_rows.num_units < FEW_ROWS:
-        implied.append(Layer(f"default under {FEW_ROWS} rows", FEW_ROWS_DEFAULTS))
-    resolved = resolve(layers, implied=implied, where=where)
-    recipe = resolved.recipe
-
-    device = find_device(recipe.train.device)
-    if recipe.train.dtype == "auto":
-        choice = choose_dtype(device)
-        compute_dtype, reason = choice.dtype, choice.reason
-    else:
-        compute_dtype, reason = DTYPES[recipe.train.dtype], resolved.sources["train.dtype"]
-    steps_per_epoch = math.ceil(train_rows.num_units / recipe.train.batch_size)
-    num_steps = max(1, round(steps_per_epoch * recipe.train.epochs))
-    if recipe.train.max_steps is not None:
-        num_steps = min(num_steps, recipe.train.max_steps)
-    return Plan(
-        resolved,
-        tokenizer,
-        renderer,
-        source,
-        train_rows,
-        validation_rows,
-        data_manifest(files, train_rows, validation_rows, tokens.num_rows),
-        num_steps,
-        device,
-        compute_dtype,
-        reason,
-        tokens.said,
-    )
-
-
 def run_job(
     plan: Plan,
     run: Run,
     *,
     tracker: Tracker,
     evaluators: Callable[[Any], Sequence[Evaluator]] | None = None,
+    bar: Bar = no_bar,
     resume: bool = False,
 ) -> JobResult:
-    """Train the plan into the run folder. `evaluators` makes them from the model that will train.
+    """Train the plan into the run folder. `evaluators` makes them from the model that will train; `bar` shows what is
+    computed before the first step (see trunk.Bar).
 
     The status word of the run is always true afterwards: finished, interrupted or failed (with the reason);
     errors of the loop are raised again. The weights that are saved are the best ones by validation loss,
     or the last ones where nothing was held out. Raises RunError where another process trains this run.
     """
     with run.locked():
-        return _run_locked(plan, run, tracker, evaluators, resume)
+        return _run_locked(plan, run, tracker, evaluators, bar, resume)
 
 
 def _run_locked(
@@ -185,6 +84,7 @@ def _run_locked(
     run: Run,
     tracker: Tracker,
     evaluators: Callable[[Any], Sequence[Evaluator]] | None,
+    bar: Bar,
     resume: bool,
 ) -> JobResult:
     recipe = plan.recipe
@@ -193,33 +93,53 @@ def _run_locked(
     try:
         torch.manual_seed(recipe.train.seed)  # before the adapter draws its first weights
         model = model_to_train(plan)
-        learner = Learner(model, causal_parts(model), plan.device, _noise(model, recipe))
+        learner = learner_of(plan, model)
         cut, notes = choose_cut(learner, recipe.train.packing)
+        notes += balance_note(model, learner.experts)
         objective = make_objective(recipe.objective)
-        if objective.needs_reference:
-            plan, said = _with_references(plan, learner, cut, run.folder)
-            notes.append(said)
-        optimizers = build_optimizers(model.named_parameters(), recipe.optim)
-        store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
-        result = train(
-            learner,
-            objective,
-            replace(plan.batches, cut=cut),
-            optimizers,
-            build_schedule(recipe.optim, plan.num_steps),
-            _loop_config(plan),
-            store=store,
-            tracker=tracker,
-            validation=_validation(plan, cut),
-            evaluators=evaluators(model) if evaluators else (),
-            average=_average(model, recipe),
-            resume=resume,
-            notes=notes,
-        )
+        request = _trunk_request(plan, cut, objective, bar)
+        with open_trunk(learner, request) as (learner, said):
+            prepared = prepare(
+                recipe,
+                objective,
+                learner,
+                _datasets(plan),
+                plan.general_rows,
+                cut,
+                plan.compute_dtype,
+                run.folder,
+                bar,
+            )
+            known = prepared.datasets
+            plan = replace(plan, train_rows=known["train"], validation_rows=known.get("validation"))
+            cut = with_soft_labels(cut)
+            optimizers = build_optimizers(model.named_parameters(), recipe.optim)
+            store = CheckpointStore(run.checkpoints_folder, recipe.checkpoint.keep)
+            batches = replace(plan.batches, cut=cut)
+            if not resume:
+                rehearse(learner, objective, batches, plan.num_steps, _loop_config(plan))
+            result = train(
+                learner,
+                objective,
+                batches,
+                optimizers,
+                build_schedule(recipe.optim, plan.num_steps),
+                _loop_config(plan),
+                store=store,
+                tracker=tracker,
+                validation=_validation(plan, cut),
+                evaluators=evaluators(model) if evaluators else (),
+                average=_average(model, recipe),
+                gradient_noise=_gradient_noise(recipe),
+                penalty=prepared.penalty,
+                row_losses=RowLosses(run.folder / FILE) if recipe.train.per_row_losses else None,
+                resume=resume,
+                notes=[*notes, *said, *prepared.notes],
+            )
         end = _end(result)
         if result.outcome != "interrupted":
             store.load_best(model)
-            _save(model, plan, run)
+            _save(model, plan, run, learner.experts)
         trainable, total = count_parameters(model)
     except BaseException as error:
         word: EndWord = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -233,8 +153,10 @@ def _run_locked(
     return JobResult(result, trainable, total, run.model_folder, write_report(run.folder))
 
 
-def _save(model: Any, plan: Plan, run: Run) -> None:
+def _save(model: Any, plan: Plan, run: Run, experts: ExpertLoad | None) -> None:
     try:
+        if experts:
+            write_json_atomic(run.folder / "experts.json", experts.table())
         save_trained(model, plan.tokenizer, run.model_folder, _save_dtype(plan))
     except (OSError, SafetensorError) as error:  # safetensors wraps the disk's refusal in its own error
         raise CheckpointError(
@@ -258,95 +180,23 @@ def _end(result: LoopResult) -> End:
     )
 
 
-def resolve_for_model(layers: Sequence[Layer], *, where: str = "recipe") -> Recipe:
-    """The recipe as far as it follows from the model, without a look at rows or weights. Raises ConfigError."""
-    return resolve(layers, implied=_implied_by_model(layers, where), where=where).recipe
+def _trunk_request(plan: Plan, cut: Cut, objective: Objective, bar: Bar) -> TrunkRequest:
+    """The rows are those of the steps that will be taken; all of them where references are made."""
+    used: Sequence[int] = range(plan.train_rows.num_rows)
+    if plan.num_steps < plan.batches.steps_per_epoch and not objective.needs_reference:
+        used = sorted(index for step in range(plan.num_steps) for index in plan.batches.rows_of_step(step))
+    rows = rows_to_read(plan.train_rows, used, plan.validation_rows)
+    return TrunkRequest(plan.recipe.train, rows, cut, plan.compute_dtype, plan.recipe.model.name or "", bar)
 
 
-def _implied_by_model(layers: Sequence[Layer], where: str) -> list[Layer]:
-    name = resolve([*layers], implied=[Layer("", {"model": {}})], where=where).recipe.model.name
-    if name in EMBEDDED and EMBEDDED[name].training_defaults:
-        return [Layer(f"default for {name}", EMBEDDED[name].training_defaults)]
-    return []
+def _datasets(plan: Plan) -> dict[str, TokenDataset]:
+    held_out = {} if plan.validation_rows is None else {"validation": plan.validation_rows}
+    return {"train": plan.train_rows, **held_out}
 
 
-def _choose_template(tokenizer: Any, config: ModelConfig) -> None:
-    """Give the tokenizer the template to train with; its options are written into it.
-
-    So the saved template alone says how to render, and every runtime that reads it renders as in training.
-    """
-    if config.template in FAMILIES:
-        tokenizer.chat_template = load_family(config.template).template
-    elif config.template is not None:
-        path = Path(config.template)
-        if not path.is_file():
-            known = ", ".join(FAMILIES)
-            raise ConfigError(f"model.template: expected a file or one of {known}; got {config.template!r}")
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
-    if config.template_options:
-        if not isinstance(tokenizer.chat_template, str):
-            raise ConfigError(
-                "model.template_options: this tokenizer has no single chat template to set them in"
-            )
-        options = "".join(
-            f"{{%- set {name} = {'none' if value is None else json.dumps(value)} -%}}"
-            for name, value in config.template_options.items()
-        )
-        tokenizer.chat_template = options + tokenizer.chat_template
-
-
-def _check_length(recipe: Recipe, source: Source | None) -> None:
-    if recipe.model.new is not None:
-        limit = recipe.model.new.context_length
-    else:
-        assert source is not None
-        limit = int(getattr(load_config(source.base), "max_position_embeddings", 0) or 0)
-    virtual = recipe.method.num_tokens if isinstance(recipe.method, PromptMethod | PrefixMethod) else 0
-    if limit and recipe.data.max_length + virtual > limit:
-        if virtual:
-            raise ConfigError(
-                f"data.max_length is {recipe.data.max_length} and method.num_tokens {virtual}, but this model was made "
-                f"for {limit} positions"
-            )
-        raise ConfigError(
-            f"data.max_length is {recipe.data.max_length}, but this model was made for {limit} positions"
-        )
-
-
-def model_to_train(plan: Plan) -> Any:
-    """The model of a plan with its method applied, on its device. First weights come from torch's random state."""
-    recipe = plan.recipe
-    exact = plan.compute_dtype == torch.float64
-    master_dtype = torch.float64 if exact else torch.float32
-    if recipe.model.new is not None:
-        model = new_model(recipe.model.new, plan.tokenizer)
-    else:
-        assert plan.source is not None
-        if plan.source.adapter is not None:
-            raise ConfigError(
-                f"{plan.source.name} is an adapter; train on its base, or merge it first (luthier export)"
-            )
-        model = load_weights(plan.source.base, plan.compute_dtype)
-    model = apply_method(model, recipe.method, recipe.model.name or "", master_dtype)
-    if recipe.train.gradient_checkpointing:
-        # Not reentrant: gradients need no input that requires them, so frozen lower layers cost no backward.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model.to(plan.device)
-
-
-def _with_references(plan: Plan, learner: Learner, cut: Cut, folder: Path) -> tuple[Plan, str]:
-    """The plan's rows with their log-probabilities under the model as it is now, and where these came from."""
-    datasets = {"train": plan.train_rows}
-    if plan.validation_rows is not None:
-        datasets["validation"] = plan.validation_rows
-    budget = plan.recipe.train.tokens_per_microbatch
-    known, said = with_references(learner, datasets, cut, budget, plan.compute_dtype, folder)
-    return replace(plan, train_rows=known["train"], validation_rows=known.get("validation")), said
-
-
-def _noise(model: Any, recipe: Recipe) -> EmbeddingNoise | None:
-    alpha = recipe.train.neftune_alpha
-    return EmbeddingNoise(model.get_input_embeddings(), alpha) if alpha is not None else None
+def _gradient_noise(recipe: Recipe) -> GradientNoise | None:
+    eta = recipe.train.gradient_noise
+    return GradientNoise(eta, recipe.train.seed) if eta is not None else None
 
 
 def _average(model: Any, recipe: Recipe) -> WeightAverage | None:
@@ -385,20 +235,3 @@ def _save_dtype(plan: Plan) -> torch.dtype:
         return torch.bfloat16
     assert plan.source is not None
     return stored_dtype(plan.source.base)
-
-
-def describe(plan: Plan) -> list[tuple[str, str, str]]:
-    """Every value of the run with where it came from: (dotted key, value as JSON, source)."""
-    values = plan.recipe.model_dump(mode="json", exclude_none=True)
-
-    def leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix.rstrip("."), node
-
-    return [
-        (key, json.dumps(value), plan.resolved.sources.get(key, "default"))
-        for key, value in leaves(values, "")
-    ]

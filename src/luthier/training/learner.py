@@ -7,31 +7,49 @@ padded rows where it cannot. `takes_forests` finds out, on the very model. Knows
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luthier.data.batches import Batch, Cut, MicroBatch, microbatches, pad_rows
+from luthier.data.batches import Batch, Cut, MicroBatch, alone, microbatches, pad_rows
 from luthier.data.dataset import TokenDataset
 from luthier.data.forest import Forest, forests, plant, sort_rows
+from luthier.data.soft_labels import SoftTargets
+from luthier.data.targets import Entries, entries
 from luthier.data.units import BETTER, Members
 from luthier.errors import ConfigError, LuthierError
 from luthier.models.attention import Layout, forest_layout, lay_out, use_forest_attention
+from luthier.models.experts import ExpertLoad
 from luthier.models.forward import CausalParts, one_dtype
+from luthier.models.quantized import coarsest_rounding
+from luthier.models.rope import depends_on_length
 from luthier.training.neftune import EmbeddingNoise
-from luthier.training.objectives.objective import Outputs, RowTargets, Targets
+from luthier.training.objectives.objective import Outputs, RowTargets, SoftLogProbs, Targets
+
+
+class Given(Protocol):
+    """The frozen lower layers of a model, whose output is known (see training.trunk)."""
+
+    def given(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Inside, these layers are not computed."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """The model in training: the module, its halves, where it lives, and the noise on its embeddings, if any."""
+    """The model in training: the module, its halves, where it lives.
+
+    noise: on its embeddings, if any. trunk: what knows the output of its frozen lower layers, if anything does.
+    experts: the counter of a mixture's load.
+    """
 
     model: nn.Module
     parts: CausalParts
     device: torch.device
     noise: EmbeddingNoise | None = None
+    trunk: Given | None = None
+    experts: ExpertLoad | None = None
 
     @contextlib.contextmanager
     def laid_out(self, batch: Batch) -> Iterator[None]:
@@ -41,54 +59,60 @@ class Learner:
 
     def outputs(self, batch: Batch) -> tuple[Outputs, Targets]:
         """Run the backbone, inside `laid_out`."""
-        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+        with (
+            self.noise.over(batch) if self.noise else contextlib.nullcontext(),
+            self.experts.over(self._real(batch)) if self.experts else contextlib.nullcontext(),
+            self.known(batch),
+        ):
             return self._padded(batch) if isinstance(batch, MicroBatch) else self._forest(batch)
+
+    def known(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Inside, what a trunk knows of the batch is not computed."""
+        return self.trunk.given(batch) if self.trunk else contextlib.nullcontext()
 
     def _padded(self, batch: MicroBatch) -> tuple[Outputs, Targets]:
         hidden_BTC = self.parts.hidden_states(self._tensor(batch.token_ids_BT))
         chosen = self._tensor(batch.weights_BT != 0)
+        targets_M = self._tensor(batch.targets_BT)[chosen]
         weights_M = self._tensor(batch.weights_BT)[chosen]
-        rows: RowTargets | None = None
-        if batch.members is not None:
-            row_D = chosen.nonzero()[:, 0]
-            rows = self._rows(torch.arange(len(row_D), device=self.device), row_D, weights_M, batch.members)
-        targets = Targets(self._tensor(batch.targets_BT)[chosen], weights_M, rows)
-        return Outputs(hidden_BTC[chosen], self.parts.head()), targets
+        return Outputs(hidden_BTC[chosen], self.parts.head()), self._targets(batch, targets_M, weights_M)
 
     def _forest(self, forest: Forest) -> tuple[Outputs, Targets]:
         hidden_NC = self.parts.forest_states(self._tensor(forest.token_ids_N), self._tensor(forest.depths_N))
         chosen = np.flatnonzero(forest.weights_N)
-        targets = Targets(
-            self._tensor(forest.token_ids_N[chosen]),
-            self._tensor(forest.weights_N[chosen]),
-            None if forest.members is None else self._forest_rows(forest, chosen, forest.members),
-        )
+        targets_M = self._tensor(forest.token_ids_N[chosen])
         sources_M = self._tensor(forest.parents_N[chosen])  # a node is predicted from its parent
+        targets = self._targets(forest, targets_M, self._tensor(forest.weights_N[chosen]))
         return Outputs(hidden_NC[sources_M], self.parts.head()), targets
 
-    def _forest_rows(self, forest: Forest, chosen: "np.ndarray[Any, Any]", members: Members) -> RowTargets:
-        supervised = np.flatnonzero(forest.row_weights_E)
-        lengths_B = np.diff(forest.row_offsets)
-        row_E = np.repeat(np.arange(len(lengths_B)), lengths_B)
-        # `chosen` is sorted, and holds every node that a row supervises.
-        return self._rows(
-            self._tensor(np.searchsorted(chosen, forest.row_nodes_E[supervised])),
-            self._tensor(row_E[supervised]),
-            self._tensor(forest.row_weights_E[supervised]),
-            members,
+    def _targets(self, batch: Batch, targets_M: Tensor, weights_M: Tensor) -> Targets:
+        rows = None if batch.members is None else self._rows(entries(batch), batch.members)
+        return Targets(
+            targets_M, weights_M, rows, teacher=None if batch.soft is None else self._soft(batch.soft)
         )
 
-    def _rows(self, index_D: Tensor, row_D: Tensor, weights_D: Tensor, members: Members) -> RowTargets:
+    def _soft(self, soft: SoftTargets) -> SoftLogProbs:
+        ids = None if soft.token_ids_MK is None else self._tensor(soft.token_ids_MK)
+        return SoftLogProbs(ids, self._tensor(soft.log_probs_MK))
+
+    def _rows(self, of: Entries, members: Members) -> RowTargets:
         reference = members.reference_B
         return RowTargets(
-            index_D,
-            row_D,
-            weights_D,
+            self._tensor(of.index_D),
+            self._tensor(of.row_D),
+            self._tensor(of.weights_D),
             self._tensor(members.unit_B),
             self._tensor(members.role_B == BETTER),
             members.num_units,
             None if reference is None else self._tensor(reference),
         )
+
+    def _real(self, batch: Batch) -> Tensor | None:
+        """Which tokens are no padding, bool of shape (B, T); None where all are."""
+        if not isinstance(batch, MicroBatch):
+            return None
+        positions_T = np.arange(batch.token_ids_BT.shape[1])
+        return self._tensor(positions_T[None] < np.asarray(batch.lengths_B)[:, None])
 
     def _layout(self, forest: Forest) -> Layout:
         segments = forest.segments
@@ -116,9 +140,17 @@ def choose_cut(learner: Learner, packing: Literal["auto", "forest", "padding"]) 
     `auto` takes forests where the model can, and says so where it cannot. Raises ConfigError where `forest` was asked
     for and cannot be.
     """
+    reason: str | None
+    if depends_on_length(learner.model):
+        if packing == "forest":
+            raise ConfigError(
+                "train.packing is forest, but dynamic rotary positions depend on a row's length"
+            )
+        return alone, [
+            "rows are computed one by one: their rotary positions depend on a row's length (dynamic)"
+        ]
     if packing == "padding":
         return microbatches, []
-    reason: str | None
     if learner.parts.virtual is not None:
         reason = "its virtual tokens stand before every row"
         if packing == "forest":
@@ -148,7 +180,7 @@ def takes_forests(learner: Learner) -> str | None:
     Three rows of a few tokens, two of which share a beginning, are run both ways. So an architecture whose layers do
     not take their attention from transformers' interface, or carry state from token to token, is found out.
     """
-    rows = _probe_rows(int(learner.model.config.vocab_size))  # type: ignore[union-attr, arg-type]
+    rows = probe_rows(learner)
     training = learner.model.training
     learner.model.eval()
     try:
@@ -160,14 +192,15 @@ def takes_forests(learner: Learner) -> str | None:
     finally:
         learner.model.train(training)
     # Other shapes sum in another order, layer after layer: a few roundings of the coarsest dtype, never more.
-    coarsest = max(torch.finfo(p.dtype).eps for p in learner.model.parameters())
     worst = max(float((together[i] - alone[i]).norm() / alone[i].norm()) for i in alone)
-    if worst <= 32 * coarsest:
+    if worst <= 32 * coarsest_rounding(learner.model):
         return None
     return f"its hidden states differ by {worst:.2g} of their size"
 
 
-def _probe_rows(vocab_size: int) -> TokenDataset:
+def probe_rows(learner: Learner) -> TokenDataset:
+    """Three rows of a few tokens, two of which share a beginning."""
+    vocab_size = int(learner.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     ids = np.random.default_rng(0).integers(0, vocab_size, 24, dtype=np.int32)
     rows = [ids[:14], np.concatenate([ids[:9], ids[14:20]]), ids[20:]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
@@ -178,9 +211,10 @@ def _probe_rows(vocab_size: int) -> TokenDataset:
 def _states(learner: Learner, batch: Batch) -> dict[int, Tensor]:
     """The hidden states of each row, by its index, each of shape (tokens, channels)."""
     if isinstance(batch, MicroBatch):
-        hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
+        with learner.known(batch):
+            hidden = learner.parts.hidden_states(torch.from_numpy(batch.token_ids_BT).to(learner.device))
         return {int(batch.row_indices_B[0]): hidden[0, : batch.num_tokens].float()}
-    with learner.laid_out(batch):
+    with learner.laid_out(batch), learner.known(batch):
         hidden = learner.parts.forest_states(
             torch.from_numpy(batch.token_ids_N).to(learner.device),
             torch.from_numpy(batch.depths_N).to(learner.device),

@@ -8,12 +8,10 @@ data, recipes, tasks or screens.
 
 import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -22,11 +20,14 @@ from torch.optim import Optimizer
 from luthier.data.batches import Batch
 from luthier.training.average import WeightAverage
 from luthier.training.checkpoint import CheckpointStore
+from luthier.training.gradient_noise import GradientNoise
 from luthier.training.learner import Learner, precision
 from luthier.training.not_finite import not_finite, places_of
 from luthier.training.objectives import Averages, Objective
 from luthier.training.optim import Schedule, set_learning_rate
+from luthier.training.row_losses import RowLosses
 from luthier.training.spikes import SpikeWatch
+from luthier.training.stop import stop_signal
 from luthier.training.tracking import (
     Checkpoint,
     Evaluation,
@@ -56,6 +57,16 @@ class Measured:
 
 
 Evaluator = Callable[[nn.Module], Measured]
+
+
+class Penalty(Protocol):
+    """Something that is added to the loss of every step, and depends on the weights alone."""
+
+    @property
+    def name(self) -> str: ...
+
+    def add_gradients(self) -> float:
+        """Add its gradient to those of the parameters; returns its value."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +116,18 @@ def train(
     validation: Callable[[], Sequence[Batch]] | None = None,
     evaluators: Sequence[Evaluator] = (),
     average: WeightAverage | None = None,
+    gradient_noise: GradientNoise | None = None,
+    penalty: Penalty | None = None,
+    row_losses: RowLosses | None = None,
     resume: bool = False,
     notes: Sequence[str] = (),
 ) -> LoopResult:
     """Train for `config.num_steps` steps; the model holds the last weights afterwards.
 
     With an `average`, it is the average that is evaluated and kept as the best, and what the model holds afterwards
-    (unless interrupted). `notes` are told to the tracker at the start. With `resume`, continues from the newest whole
-    checkpoint of `store`: the curve is the one of a run that was never stopped. Raises TrainingError where loss or
+    (unless interrupted). A `penalty` is told beside the loss, not in it; `row_losses` keeps the loss of each row.
+    `notes` are told to the tracker at the start. With `resume`, continues from the newest whole checkpoint of `store`:
+    the curve is the one of a run that was never stopped. Raises TrainingError where loss or
     gradient is not finite (the weights are not moved and the rows are named), CheckpointError where a checkpoint
     cannot be written.
     """
@@ -126,6 +141,8 @@ def train(
             said.append(f"the best weights so far are gone ({problem}); the best from here on are kept")
             progress.best_validation_loss = progress.best_step = None
     tracker.start(config.num_steps, done)
+    if row_losses:
+        row_losses.start(done)
     for text in said:
         tracker.message(text)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -172,12 +189,16 @@ def train(
             started = time.perf_counter()
             step_batches = batches.step(done)
             told = Averages()
-            loss, grad_norm = forward_backward(learner, objective, step_batches, parameters, config, told)
+            loss, grad_norm = forward_backward(
+                learner, objective, step_batches, parameters, config, told, penalty, row_losses
+            )
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 rate = optimizers[0].param_groups[0]["base_learning_rate"] * schedule(done)
                 raise not_finite(
                     done + 1, loss, grad_norm, step_batches, watch, rate, model, config.compute_dtype
                 )
+            if gradient_noise:  # after the clipping, which would take it for gradient
+                gradient_noise.add(done, parameters)
             learning_rate = set_learning_rate(optimizers, schedule(done))
             for optimizer in optimizers:
                 optimizer.step()
@@ -205,6 +226,8 @@ def train(
                     metrics=told.means(),
                 )
             )
+            if row_losses:
+                row_losses.step(done, done / batches.steps_per_epoch)
             typical = watch.typical
             if score := watch.see(loss):
                 tracker.spike(Spike(done, loss, typical, score, places_of(step_batches)))
@@ -233,15 +256,19 @@ def forward_backward(
     parameters: Sequence[nn.Parameter],
     config: LoopConfig,
     told: Averages | None = None,
+    penalty: Penalty | None = None,
+    row_losses: RowLosses | None = None,
 ) -> tuple[float, float]:
     """Gradients of the step's mean loss per unit of weight; returns that loss and the norm before clipping.
 
-    What the objective tells beside its loss is added to `told`.
+    What the objective and the penalty tell beside the loss is added to `told`.
     """
     weight_sum = sum(batch.weight_sum for batch in step_batches)
     if weight_sum == 0:
         return math.nan, math.nan  # a mean over nothing; the caller says so
     baseline = _baseline(learner, objective, step_batches, config)
+    if learner.experts:
+        learner.experts.forget()
     loss = 0.0
     for batch in step_batches:
         with learner.laid_out(
@@ -255,6 +282,14 @@ def forward_backward(
         loss += float(part.detach())
         if told is not None:
             told.add(sums.metrics)
+        if row_losses is not None:
+            row_losses.see(batch, sums)
+    if learner.experts and told is not None:
+        told.add(learner.experts.metrics())
+    if penalty is not None:
+        value = penalty.add_gradients()
+        if told is not None:
+            told.add({penalty.name: (value, 1.0)})
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     return loss, float(grad_norm)
 
@@ -291,6 +326,8 @@ def mean_loss(
     loss_sum = weight_sum = 0.0
     try:
         baseline = _baseline(learner, objective, batches, config)
+        if learner.experts:
+            learner.experts.forget()
         for batch in batches:
             with learner.laid_out(batch), precision(learner.device, config.compute_dtype):
                 outputs, targets = learner.outputs(batch)
@@ -299,27 +336,8 @@ def mean_loss(
             if told is not None:
                 told.add(sums.metrics)
             weight_sum += batch.weight_sum
+        if learner.experts and told is not None:
+            told.add(learner.experts.metrics())
     finally:
         learner.model.train()
     return loss_sum / weight_sum
-
-
-@contextlib.contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop after the step in progress; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def handle(number: int, _frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

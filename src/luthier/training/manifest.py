@@ -19,7 +19,7 @@ from luthier.registry.datasets import Store, dataset_id, default_store, holding
 from luthier.training.recipe import Recipe
 
 _SPLITS = {"train": "train", "validation": "valid"}
-_PLACED = ("data", "evaluation")  # the parts of a recipe that name data
+_PLACED = ("data", "train", "evaluation")  # the parts of a recipe that name data
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ def data_files(recipe: Recipe) -> list[DataFile]:
     places = [("train", place) for place in recipe.data.train]
     if recipe.data.validation is not None:
         places.append(("validation", recipe.data.validation))
+    if recipe.train.ewc is not None:
+        places.append(("general rows", recipe.train.ewc.rows))
     if recipe.evaluation.items is not None:
         places.append(("evaluation items", recipe.evaluation.items))
     return [

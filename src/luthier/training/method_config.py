@@ -4,12 +4,15 @@ What the methods do is in models.methods; why the learning rates are what they a
 This file knows nothing of torch.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from luthier.config import Config
 from luthier.models.method_table import METHODS
+
+if TYPE_CHECKING:
+    from luthier.models.quantized import Quantization
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -42,27 +45,40 @@ class FreezeMethod(Config):
         return self
 
 
-class LoraMethod(Config):
-    """Low-rank adapters (LoRA, DoRA, rsLoRA). `targets`: `all-linear`, or the names of modules."""
+class _LowRank(Config):
+    """Two thin matrices beside each target. `targets`: `all-linear`, or the names of modules.
 
-    name: Literal["lora", "dora", "rslora"]
+    `num_layers`: only in so many of the last layers; None: in all.
+    """
+
     rank: Positive
     alpha: Annotated[float, Field(gt=0)]
     dropout: Share
     targets: str | list[str]
+    num_layers: Positive | None = None
 
 
-class PissaMethod(Config):
+class LoraMethod(_LowRank):
+    """Low-rank adapters (LoRA, DoRA, rsLoRA)."""
+
+    name: Literal["lora", "dora", "rslora"]
+
+
+class QloraMethod(_LowRank):
+    """LoRA over a base held in 4 bits (nf4) or 8. `double_quantization`: the scales of nf4 in 8 bits too."""
+
+    name: Literal["qlora"]
+    quantization: Literal["nf4", "int8"]
+    double_quantization: bool
+
+
+class PissaMethod(_LowRank):
     """LoRA that starts as the principal part of each matrix.
 
     `iterations`: of a randomised decomposition, which is faster; None: the exact one.
     """
 
     name: Literal["pissa"]
-    rank: Positive
-    alpha: Annotated[float, Field(gt=0)]
-    dropout: Share
-    targets: str | list[str]
     iterations: Positive | None = None
 
 
@@ -109,6 +125,7 @@ MethodConfig = Annotated[
     | TopLayersMethod
     | FreezeMethod
     | LoraMethod
+    | QloraMethod
     | PissaMethod
     | Ia3Method
     | AdapterMethod
@@ -123,6 +140,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "lora": _LORA,
     "dora": _LORA,
     "rslora": _LORA,
+    "qlora": {**_LORA, "quantization": "nf4", "double_quantization": True},
     # The paper: alpha = rank, so that the start is the base itself, and no dropout, which would undo it.
     "pissa": {"rank": 16, "alpha": 16, "dropout": 0.0, "targets": "all-linear"},
     "adapter": {"size": 64, "placement": "houlsby", "activation": "gelu"},  # Houlsby et al. tried 8, 64, 256
@@ -149,3 +167,12 @@ def default_method(name: str) -> Any:
         return TypeAdapter(MethodConfig).validate_python({"name": name, **_SETTINGS.get(name, {})})
     except ValidationError:
         return None
+
+
+def base_quantization(method: Any) -> "Quantization | None":
+    """How the base of this method section is held; None where it keeps its dtype."""
+    if not isinstance(method, QloraMethod):
+        return None
+    from luthier.models.quantized import Quantization
+
+    return Quantization(method.quantization, method.double_quantization)

@@ -1,9 +1,9 @@
 """Optimizers: who moves which weight, with which rate and which decay.
 
-Weight decay touches matrices only: no norm, no bias, no DoRA magnitude, and no IA3 factor (whose neutral value is
-1). `muon` orthogonalises the updates of hidden matrices (Jordan et al. 2024, torch.optim.Muon) and leaves embeddings,
-norms and biases to AdamW. With LoRA+ the B matrices of adapters have a rate of their own (Hayou et al. 2024,
-arXiv:2402.12354). This file knows nothing of models beyond named parameters.
+Weight decay touches matrices only, and no embeddings: no norm, no bias, no DoRA magnitude, and no IA3 factor (whose
+neutral value is 1). `muon` orthogonalises the updates of hidden matrices (Jordan et al. 2024, torch.optim.Muon) and
+leaves embeddings, norms and biases to AdamW. With LoRA+ the B matrices of adapters have a rate of their own (Hayou et
+al. 2024, arXiv:2402.12354). This file knows nothing of models beyond named parameters.
 """
 
 import math
@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 from luthier.training.lion import Lion
 from luthier.training.recipe import OptimConfig
 from luthier.training.schedules import Schedule, build_schedule
+from luthier.training.small_state import small_state_adamw
 
 __all__ = ["Schedule", "build_optimizers", "build_schedule", "set_learning_rate"]
 
 Named = tuple[str, nn.Parameter]
 _LORA_B = (".lora_B.", ".lora_embedding_B.")
 _IA3 = ".ia3_l."
+_EMBEDDINGS = ("embed", "wte", "wpe")  # also those of trained prompts and prefixes
 
 
 def build_optimizers(parameters: Iterable[Named], config: OptimConfig) -> list[Optimizer]:
@@ -44,11 +46,11 @@ def build_optimizers(parameters: Iterable[Named], config: OptimConfig) -> list[O
 
 def is_hidden_matrix(name: str, ndim: int) -> bool:
     """Whether Muon orthogonalises the updates of this parameter."""
-    return ndim == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+    return ndim == 2 and not any(part in name for part in (*_EMBEDDINGS, "lm_head"))
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 2 and _IA3 not in name
+    return parameter.ndim >= 2 and not any(part in name for part in (_IA3, *_EMBEDDINGS))
 
 
 def _groups(named: list[Named], config: OptimConfig) -> list[dict[str, Any]]:
@@ -79,6 +81,11 @@ def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
 
 
+def _small_state(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
+    betas = (config.beta1, config.beta2)
+    return small_state_adamw(config.name, groups, lr=config.learning_rate, betas=betas, eps=config.epsilon)
+
+
 def _lion(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
     return Lion(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
 
@@ -99,6 +106,8 @@ def _adafactor(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
 _MAKE: Mapping[str, Callable[[list[dict[str, Any]], OptimConfig], Optimizer]] = {
     "adamw": _adamw,
     "muon": _adamw,  # what is no hidden matrix
+    "adamw_8bit": _small_state,
+    "paged_adamw": _small_state,
     "lion": _lion,
     "adafactor": _adafactor,
 }

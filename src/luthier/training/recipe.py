@@ -10,102 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from luthier.config import Config, Layer, build, merge_layers
-from luthier.data.formats import FORMATS
-from luthier.data.truncate import TooLong
 from luthier.errors import ConfigError
+from luthier.training.data_config import DataConfig as DataConfig
 from luthier.training.method_config import MethodConfig, Positive, PrefixMethod, Share, method_defaults
+from luthier.training.model_config import ModelConfig as ModelConfig
+from luthier.training.model_config import NewModelConfig as NewModelConfig
 from luthier.training.objective_config import (
     PREFERENCE_OBJECTIVES,
     DpoObjective,
+    EwcConfig,
     ObjectiveConfig,
+    RewardObjective,
     objective_defaults,
+    refuse_with_reward,
 )
-
-
-class NewModelConfig(Config):
-    """A fresh Llama architecture; the vocabulary's size is the tokenizer's."""
-
-    hidden_size: Positive
-    intermediate_size: Positive
-    num_layers: Positive
-    num_heads: Positive
-    num_kv_heads: Positive
-    context_length: Positive
-    rope_theta: float = 10000.0
-    tie_embeddings: bool = True
-
-
-class ModelConfig(Config):
-    """Which model: a `name` (embedded, folder, hub id) or a `new` architecture with a `tokenizer` folder."""
-
-    name: str | None = None
-    new: NewModelConfig | None = None
-    tokenizer: str | None = None
-    template: str | None = None
-    template_options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "ModelConfig":
-        if (self.name is None) == (self.new is None):
-            raise ValueError("give either a name or a new architecture (model.name or model.new)")
-        if self.new is not None and self.tokenizer is None:
-            raise ValueError("a new architecture needs a tokenizer folder (model.tokenizer)")
-        if self.name is not None and self.tokenizer is not None:
-            raise ValueError("a model that has a name brings its tokenizer: leave model.tokenizer out")
-        return self
-
-
-class DataConfig(Config):
-    """Which rows, how they are written, and how long they may be (in tokens).
-
-    `format`: a name in `luthier.data.formats.FORMATS`, None = recognised file by file. `fields`: the files' own names
-    of fields -> the format's names. `overlap`: what windows share, in tokens or as a share of `max_length`.
-    """
-
-    train: list[str] = Field(min_length=1)
-    validation: str | None = None
-    validation_share: Annotated[float, Field(ge=0.0, lt=1.0)]
-    format: str | None = None
-    fields: dict[str, str] = Field(default_factory=dict)
-    max_length: Annotated[int, Field(ge=2)]
-    too_long: TooLong
-    overlap: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
-
-    @property
-    def overlap_tokens(self) -> int:
-        """What neighbouring windows share, in tokens."""
-        return self.overlap if isinstance(self.overlap, int) else int(self.overlap * self.max_length)
-
-    @field_validator("too_long", mode="before")
-    @classmethod
-    def _new_name(cls, value: Any) -> Any:
-        if value == "truncate":
-            raise ValueError("truncate is called head now: it keeps the head of a row and cuts its end")
-        return value
-
-    @field_validator("format")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is not None and value not in FORMATS:
-            raise ValueError(f"expected one of {', '.join(FORMATS)}")
-        return value
-
-    @model_validator(mode="after")
-    def _windows_move_on(self) -> "DataConfig":
-        if self.overlap_tokens >= self.max_length:
-            raise ValueError(
-                f"an overlap of {self.overlap} leaves nothing new in a window of max_length {self.max_length}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_validation(self) -> "DataConfig":
-        if self.validation is not None and self.validation_share > 0:
-            raise ValueError("give either a validation file or a validation_share")
-        return self
 
 
 class OptimConfig(Config):
@@ -114,7 +35,7 @@ class OptimConfig(Config):
     cosine_restarts, `power` of polynomial, `decay_share` of wsd.
     """
 
-    name: Literal["adamw", "muon", "lion", "adafactor"]
+    name: Literal["adamw", "adamw_8bit", "paged_adamw", "muon", "lion", "adafactor"]
     learning_rate: Annotated[float, Field(gt=0)]
     lora_plus_ratio: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["cosine", "linear", "constant", "cosine_restarts", "polynomial", "wsd"]
@@ -132,7 +53,10 @@ class OptimConfig(Config):
 
 
 class TrainConfig(Config):
-    """How much, in which pieces, in which precision. `max_steps` is a bound on what `epochs` asks for."""
+    """How much, in which pieces, in which precision. `max_steps` is a bound on what `epochs` asks for.
+
+    `trunk`: are frozen lower layers computed once, and kept in `trunk_cache` (None: models.trunk_cache.default_cache)?
+    """
 
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None = None
@@ -142,9 +66,15 @@ class TrainConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float64"]
     device: str
     gradient_checkpointing: bool
+    trunk: Literal["auto", "on", "off"]
+    trunk_cache: str | None = None
+    trunk_cache_gb: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
     trackers: list[str] = Field(default_factory=list)
+    gradient_noise: Annotated[float, Field(gt=0)] | None = None
+    ewc: EwcConfig | None = None
+    per_row_losses: bool
     seed: int
 
 
@@ -188,12 +118,27 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _streams_what_is_frozen(self) -> "Recipe":
+        if self.model.stream and (problem := cannot_stream(self)):
+            raise ValueError(f"model.stream: {problem}")
+        return self
+
+    @model_validator(mode="after")
     def _pairs_stay_whole(self) -> "Recipe":
         if self.objective.name in PREFERENCE_OBJECTIVES and self.data.too_long not in ("error", "drop"):
             raise ValueError(
                 f"data.too_long: {self.objective.name} compares answers, and one that is cut says something else: "
                 f"expected error or drop, got {self.data.too_long}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_reward_model_scores(self) -> "Recipe":
+        if isinstance(self.objective, RewardObjective):
+            new, items, ewc = self.model.new, self.evaluation.items, self.train.ewc
+            refuse_with_reward(new is not None, self.method.name, items is not None, ewc is not None)
+            if self.model.rope_scaling is not None:
+                raise ValueError("model.rope_scaling is not kept with a reward model: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -242,6 +187,9 @@ DEFAULTS: dict[str, Any] = {
         "dtype": "auto",
         "device": "auto",
         "gradient_checkpointing": False,
+        "trunk": "auto",
+        "trunk_cache_gb": 20,
+        "per_row_losses": True,
         "seed": 0,
     },
     "evaluation": {"per_epoch": 1, "max_items": 200, "max_new_tokens": 64, "num_samples": 2, "patience": 0},
@@ -352,7 +300,8 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> None:
     """Raises ConfigError for a value that the user set and that this recipe would never read."""
-    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "pissa")
+    optim, low_rank = recipe.optim, ("lora", "dora", "rslora", "qlora", "pissa")
+    no_trunk = (recipe.train.trunk == "off", "train.trunk is off")
     no_betas = (optim.name == "adafactor", "adafactor has no such moment")
     without_effect = {
         "optim.momentum": (optim.name != "muon", "optim.name is not muon"),
@@ -363,6 +312,10 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
             recipe.method.name not in low_rank,
             f"{recipe.method.name} has no B matrices",
         ),
+        "method.double_quantization": (
+            getattr(recipe.method, "quantization", "nf4") != "nf4",
+            "method.quantization is not nf4",
+        ),
         "optim.final_share": (optim.schedule == "constant", "the schedule is constant"),
         "optim.num_cycles": (optim.schedule != "cosine_restarts", "the schedule is not cosine_restarts"),
         "optim.power": (optim.schedule != "polynomial", "the schedule is not polynomial"),
@@ -371,6 +324,8 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
             isinstance(recipe.objective, DpoObjective) and recipe.objective.loss != "sigmoid",
             "objective.loss is not sigmoid",
         ),
+        "train.trunk_cache": no_trunk,
+        "train.trunk_cache_gb": no_trunk,
         "data.too_long": (recipe.objective.name == "cpt", "cpt cuts documents into pieces of max_length"),
         "data.overlap": (recipe.data.too_long != "sliding", "data.too_long is not sliding"),
         "data.format": (recipe.objective.name == "cpt", "cpt reads the field text of any row"),
@@ -385,3 +340,24 @@ def _refuse_what_does_nothing(recipe: Recipe, said: set[str], where: str) -> Non
     ]
     if problems:
         raise ConfigError("\n".join([f"{where}:", *problems]))
+
+
+def cannot_stream(recipe: Recipe) -> str | None:
+    """Why a recipe cannot have its frozen layers streamed; None where it can."""
+    if recipe.model.new is not None:
+        return "a new architecture has no weights to read"
+    if getattr(recipe.method, "rank", None) is None or getattr(recipe.method, "num_layers", None) is None:
+        return "only the layers above those that are streamed can train: give lora, dora, rslora or pissa num_layers"
+    if recipe.train.trunk == "off":
+        return "what streamed layers give has to be kept: leave train.trunk=auto"
+    if recipe.model.rope_scaling is not None:
+        return "layers are streamed with the positions that they were made for: leave model.rope_scaling out"
+    if isinstance(recipe.objective, RewardObjective):
+        return "a reward model is loaded whole, with its head"
+    if recipe.train.ewc is not None:
+        return "train.ewc measures the whole model, which is never loaded"
+    if recipe.evaluation.items is not None:
+        return (
+            "evaluation.items are answered by the whole model, which is never loaded: ask them after training"
+        )
+    return None

@@ -8,7 +8,7 @@ computed anew. Knows nothing of objectives and steps.
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,30 @@ FILE = "reference.safetensors"
 
 @torch.no_grad()
 def reference_log_probs(
-    learner: Learner, dataset: TokenDataset, cut: Cut, tokens_per_microbatch: int, compute_dtype: torch.dtype
+    learner: Learner,
+    dataset: TokenDataset,
+    cut: Cut,
+    tokens_per_microbatch: int,
+    compute_dtype: torch.dtype,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """The weighted sum of the log-probabilities of each row's supervised tokens, shape (rows,)."""
+    """The weighted sum of the log-probabilities of each row's supervised tokens, shape (rows,).
+
+    `progress` hears how many rows are done, of how many.
+    """
     sums_R = np.full(dataset.num_rows, np.nan, np.float32)
     training = learner.model.training
     learner.model.eval()
     alone = replace(dataset, beside=None)
+    done = 0
     try:
         with adapter_off(learner.model):
             for batch in cut(alone, range(alone.num_rows), tokens_per_microbatch):
                 with learner.laid_out(batch), precision(learner.device, compute_dtype):
                     found = row_log_probs(*learner.outputs(batch))
                 sums_R[batch.row_indices_B] = found.sums_B.float().cpu().numpy()
+                done += len(batch.row_indices_B)
+                progress(done, dataset.num_rows)
     finally:
         learner.model.train(training)
     return sums_R
@@ -65,6 +76,7 @@ def with_references(
     tokens_per_microbatch: int,
     compute_dtype: torch.dtype,
     folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, TokenDataset], str]:
     """The datasets (by name) with their reference log-probabilities, and a word on where these came from.
 
@@ -77,7 +89,7 @@ def with_references(
     word = f"reference log-probabilities: read from {FILE}"
     if known is None:
         known = {
-            name: reference_log_probs(learner, part, cut, tokens_per_microbatch, compute_dtype)
+            name: reference_log_probs(learner, part, cut, tokens_per_microbatch, compute_dtype, progress)
             for name, part in parts.items()
         }
         write_bytes_atomic(path, save(known, metadata={"key": key}))
@@ -98,13 +110,18 @@ def _with(dataset: TokenDataset, name: str, known: Mapping[str, NDArray[np.float
 
 def _key(model: Any, parts: Mapping[str, TokenDataset], compute_dtype: torch.dtype) -> str:
     """What the log-probabilities follow from: rows, base weights, dtype."""
+    values = {"data": hash_rows(parts), "base": _hash_base(model), "dtype": str(compute_dtype)}
+    return json.dumps(values, sort_keys=True)
+
+
+def hash_rows(parts: Mapping[str, TokenDataset]) -> str:
+    """The hash of the tokens, weights and ends of some datasets' rows."""
     data = hashlib.sha256()
     for name, part in sorted(parts.items()):
         data.update(name.encode())
         for array in (part.token_ids, part.weights, part.offsets):
             data.update(np.ascontiguousarray(array).view(np.uint8).data)
-    values = {"data": data.hexdigest(), "base": _hash_base(model), "dtype": str(compute_dtype)}
-    return json.dumps(values, sort_keys=True)
+    return data.hexdigest()
 
 
 def _hash_base(model: Any) -> str:

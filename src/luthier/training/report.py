@@ -20,7 +20,7 @@ from luthier.files import write_text_atomic
 from luthier.page import html
 from luthier.page.charts import Chart, Line, Point, draw
 from luthier.registry.runs import Run, RunStatus, StatusRecord, open_run
-from luthier.training.diagnose import Curve, Diagnosis, diagnose
+from luthier.training.diagnose import Curve, Diagnosis, diagnose, rows_of_run
 from luthier.training.progress import format_bytes, format_seconds
 from luthier.training.tracking import smooth
 
@@ -82,7 +82,7 @@ def read_record(run: Run) -> Record:
         total_steps=starts[-1].get("total_steps") if starts else None,
         data=data,
         environment=_flat(_read_json(run.environment_path, {})),
-        diagnosis=diagnose(events, data),
+        diagnosis=diagnose(events, data, rows_of_run(run)),
     )
 
 

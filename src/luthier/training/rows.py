@@ -5,6 +5,7 @@ rows keeps a model's general language while it learns to answer. Preferences and
 units. Knows nothing of models, steps or runs.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +16,13 @@ from luthier.data.dataset import TokenDataset, chat_dataset, join_datasets, text
 from luthier.data.example import Example, Kind
 from luthier.data.formats import FileFormat, read_example, recognise_file, to_conversation
 from luthier.data.places import resolve_place
-from luthier.data.preferences import PairTooLong, feedback_dataset, pair_dataset
+from luthier.data.preferences import PairTooLong, comparison_dataset, feedback_dataset, pair_dataset
 from luthier.data.rows import Row
 from luthier.data.sources import read_rows
 from luthier.data.split import hold_out
+from luthier.data.targets import supervised_tokens
 from luthier.errors import ConfigError, DataError
+from luthier.training.objective_config import CptObjective, SftObjective
 from luthier.training.objectives import Objective, RowKind, make_objective
 from luthier.training.recipe import DataConfig, Recipe
 
@@ -62,12 +65,42 @@ def read_datasets(
         raise DataError(
             f"{', '.join(recipe.data.train)}: no token is supervised, so there is nothing to learn"
         )
+    _refuse_smoothed_answers(recipe, dataset)
     if recipe.evaluation.patience and held_out is None:
         raise ConfigError(
             "evaluation.patience stops by the validation loss, but nothing is held out: set data.validation or "
             "data.validation_share"
         )
     return dataset, _tokens(held_out, recipe, objective, renderer, tokenizer) if held_out else None
+
+
+def _refuse_smoothed_answers(recipe: Recipe, dataset: TokenDataset) -> None:
+    smoothed = isinstance(recipe.objective, SftObjective | CptObjective) and recipe.objective.label_smoothing
+    predicted = dataset.num_tokens - dataset.num_rows
+    if smoothed and len(supervised_tokens(dataset)) < predicted:
+        raise ConfigError(
+            f"objective.label_smoothing: {predicted - dataset.num_supervised:,} of {predicted:,} tokens are context "
+            "and carry no loss. Smoothing would fall on the answers alone, and there also on the token that ends them: "
+            "the model would be taught to doubt where to stop and how to write a name or a number, with no other text "
+            "to make up for it. Set it to 0, or learn every token (objective cpt)"
+        )
+
+
+def read_general_rows(recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset | None:
+    """The rows of `train.ewc`, or None: a random sample of conversations, or documents where the file holds no other.
+
+    Raises DataError or TemplateError with file and line.
+    """
+    config = recipe.train.ewc
+    if config is None:
+        return None
+    read = _read([config.rows], "train", recipe.data)
+    kept = sorted(
+        random.Random(recipe.train.seed).sample(range(len(read.rows)), min(config.num_rows, len(read.rows)))
+    )
+    some = _Rows([read.rows[index] for index in kept], read.formats, read.num_rows)
+    every_one = all(some.format(row) == "text" for row in some.rows)
+    return (_documents if every_one else _turns)(some, recipe, renderer, tokenizer)
 
 
 def training_conversations(recipe: Recipe) -> Iterator[tuple[str, Conversation]]:
@@ -130,6 +163,13 @@ def _pairs(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> T
     return pair_dataset(examples, renderer, max_length=recipe.data.max_length, too_long=_whole_or_not(recipe))
 
 
+def _comparisons(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
+    examples = _examples(read, "preference", recipe.objective.name)
+    return comparison_dataset(
+        examples, renderer, max_length=recipe.data.max_length, too_long=_whole_or_not(recipe)
+    )
+
+
 def _labelled(read: _Rows, recipe: Recipe, renderer: Renderer, tokenizer: Any) -> TokenDataset:
     examples = _examples(read, "feedback", recipe.objective.name)
     return feedback_dataset(
@@ -143,6 +183,7 @@ _READERS: dict[RowKind, _Reader] = {
     "text": _documents,
     "preference": _pairs,
     "feedback": _labelled,
+    "comparison": _comparisons,
 }
 _NEEDED: dict[Kind, str] = {
     "preference": "a chosen and a rejected answer to the same turns (fields prompt, chosen, rejected)",
@@ -166,7 +207,7 @@ def _examples(read: _Rows, kind: Kind, objective: str) -> Iterator[tuple[str, Ex
 
 
 def _other_objective(kind: Kind) -> str:
-    fitting = {"preference": "dpo, orpo or simpo", "feedback": "kto", "text": "cpt"}.get(kind, "sft")
+    fitting = {"preference": "dpo, orpo, simpo or reward", "feedback": "kto", "text": "cpt"}.get(kind, "sft")
     return f"For rows such as this one, set objective to {fitting}"
 
 

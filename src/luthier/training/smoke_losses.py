@@ -12,10 +12,10 @@ import numpy as np
 
 from luthier.data.dataset import TokenDataset
 from luthier.models.forward import causal_parts
-from luthier.training.job import Plan
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import Evaluator, LoopConfig, Measured, mean_loss
 from luthier.training.objectives import make_objective
+from luthier.training.plan import Plan
 
 _MOST_ROWS = 200
 

@@ -1,6 +1,7 @@
 """What trains: `apply_method` turns a loaded base into the model of a run.
 
-whole: full, top_layers, freeze. low_rank: lora, dora, rslora. pissa. ia3. virtual: prompt, prefix. bottleneck: adapter.
+whole: full, top_layers, freeze. low_rank: lora, dora, rslora. qlora. pissa. ia3. virtual: prompt, prefix.
+bottleneck: adapter.
 Weights that train are kept in float32 (the optimizer's steps are smaller than bfloat16 can hold); frozen ones stay in
 the dtype to compute in. What each costs stands in models.method_table. Knows nothing of data or optimizers.
 """
@@ -14,6 +15,7 @@ from luthier.models.methods.bottleneck import apply_adapter
 from luthier.models.methods.ia3 import apply_ia3
 from luthier.models.methods.low_rank import apply_lora
 from luthier.models.methods.pissa import apply_pissa
+from luthier.models.methods.qlora import apply_qlora
 from luthier.models.methods.save import count_parameters, save_trained
 from luthier.models.methods.virtual import apply_prefix, apply_prompt
 from luthier.models.methods.whole import apply_freeze, apply_full, apply_top_layers
@@ -29,6 +31,7 @@ __all__ = [
     "apply_pissa",
     "apply_prefix",
     "apply_prompt",
+    "apply_qlora",
     "apply_top_layers",
     "count_parameters",
     "save_trained",
@@ -43,6 +46,7 @@ APPLY: Mapping[str, Apply] = {
     "lora": apply_lora,
     "dora": apply_lora,
     "rslora": apply_lora,
+    "qlora": apply_qlora,
     "pissa": apply_pissa,
     "ia3": apply_ia3,
     "prompt": apply_prompt,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.files import write_json_atomic
+from luthier.models.layers import decoder_layers
 
 KIND = "LUTHIER_BOTTLENECK"
 _CONFIG = "luthier_bottleneck"
@@ -131,7 +132,7 @@ def _state(model: Any) -> dict[str, Tensor]:
 
 def _insert(model: Any, settings: dict[str, Any], dtype: torch.dtype) -> None:
     backbone = getattr(model, model.base_model_prefix)
-    layers = next((m for m in backbone.children() if isinstance(m, nn.ModuleList)), None)
+    layers = decoder_layers(backbone)
     if layers is None:
         raise ModelError(f"{type(model).__name__}: found no list of layers for bottleneck adapters")
     channels = int(model.get_input_embeddings().weight.shape[1])

@@ -21,7 +21,10 @@ def count_on_shapes(config: Any, method: Any) -> tuple[int, int] | None:
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(deepcopy(config))
-            if method.name == "pissa":  # the shapes of LoRA; there is nothing to decompose
+            if method.name in (
+                "pissa",
+                "qlora",
+            ):  # shapes of LoRA; there is nothing to decompose or to quantise
                 return count_parameters(apply_lora(model, method, "", torch.float32))
             return count_parameters(apply_method(model, method, "", torch.float32))
     except ConfigError:

@@ -4,12 +4,15 @@ The base is frozen in the dtype to compute in; the adapter trains in the master 
 or optimizers.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, ModelError
+from luthier.models.layers import decoder_layers, name_of_layers
 
 
 class LoraLike(Protocol):
@@ -25,6 +28,8 @@ class LoraLike(Protocol):
     def dropout(self) -> float: ...
     @property
     def targets(self) -> str | list[str]: ...
+    @property
+    def num_layers(self) -> int | None: ...
 
 
 def apply_lora(
@@ -32,7 +37,8 @@ def apply_lora(
 ) -> Any:
     """Freeze the base and add low-rank adapters to `method.targets` (initialised from torch's random state).
 
-    Raises ConfigError where no module has such a name.
+    With `method.num_layers` only in so many of the last layers. Raises ConfigError where no module has such a name, or
+    there are fewer layers.
     """
     return adapt_linear(model, method, base_name, master_dtype, init=True)
 
@@ -43,19 +49,85 @@ def adapt_linear(
     """LoRA with `init` as PEFT's `init_lora_weights`."""
     from peft import LoraConfig
 
-    check_targets(model, method.targets)
+    modules, parameters = _split_targets(model, method)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_of(model),
         fan_in_fan_out=is_transposed(model),
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
-        target_modules=method.targets,
+        target_parameters=parameters or None,
         init_lora_weights=init,
         use_dora=method.name == "dora",
         use_rslora=method.name == "rslora",
+        **_modules(model, method, modules),
     )
     return attach(model, config, base_name, master_dtype)
+
+
+def _modules(model: Any, method: LoraLike, targets: str | list[str]) -> dict[str, Any]:
+    """Which modules PEFT is to adapt: `targets`, in all layers or in the last `num_layers`."""
+    if method.num_layers is None:
+        return {"target_modules": targets}
+    backbone = getattr(model, model.base_model_prefix)
+    layers = decoder_layers(backbone)
+    if layers is None:
+        raise ModelError(f"{type(model).__name__}: found no list of layers for method.num_layers")
+    if method.num_layers > len(layers):
+        raise ConfigError(f"method.num_layers: the model has {len(layers)} layers, got {method.num_layers}")
+    if targets == "all-linear":  # PEFT takes layers with a list of names only
+        targets = sorted(
+            {name.split(".")[-1] for name, module in layers.named_modules() if _is_linear(module)}
+        )
+    return {
+        "target_modules": targets,
+        "layers_to_transform": list(range(len(layers) - method.num_layers, len(layers))),
+        "layers_pattern": name_of_layers(backbone),
+    }
+
+
+def _is_linear(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _split_targets(model: Any, method: LoraLike) -> tuple[str | list[str], list[str]]:
+    """The targets that are modules, and those that are parameters: a router, or experts in one tensor.
+
+    Raises ConfigError for a name that is neither, and where the method cannot be laid on a parameter.
+    """
+    if isinstance(method.targets, str):
+        return method.targets, []
+    names = [f".{name}" for name, _ in model.named_parameters()]
+    modules = [f".{name}" for name, _ in model.named_modules()]
+    parameters = [
+        target
+        for target in method.targets
+        if any(name.endswith(f".{target}") for name in names)
+        and not any(name.endswith(f".{target}") for name in modules)
+    ]
+    check_targets(model, [target for target in method.targets if target not in parameters])
+    if parameters and method.name not in ("lora", "rslora"):
+        raise ConfigError(
+            f"method.targets: {parameters[0]} is a parameter, not a linear layer, and {method.name} takes linear "
+            "layers alone; take lora or rslora"
+        )
+    if parameters and method.dropout:
+        raise ConfigError(
+            f"method.targets: {parameters[0]} is a parameter, not a linear layer, and has no input to drop: set "
+            "method.dropout to 0"
+        )
+    if parameters and method.num_layers is not None:
+        raise ConfigError(
+            f"method.num_layers takes linear layers alone, and {parameters[0]} in method.targets is a parameter"
+        )
+    return [target for target in method.targets if target not in parameters], parameters
+
+
+def task_of(model: Any) -> str:
+    """PEFT's word for what a model is for. The head of a model that scores trains and is saved with its adapter."""
+    return "SEQ_CLS" if type(model).__name__.endswith("ForSequenceClassification") else "CAUSAL_LM"
 
 
 def is_transposed(model: Any) -> bool:
@@ -78,8 +150,18 @@ def attach(model: Any, config: Any, base_name: str, master_dtype: torch.dtype) -
     from peft import get_peft_model
 
     try:
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # PEFT writes ranks for experts that were modules once, and then finds them in one tensor.
+            warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
+        if "ParamWrapper" in str(error):
+            # PEFT's all-linear means the experts and routers of a mixture too.
+            raise ConfigError(
+                f"method: the experts and routers of this {type(model).__name__} are parameters, not linear layers: "
+                "they take lora and rslora, with method.dropout 0. Set that, or name linear layers in method.targets "
+                f"([q_proj, v_proj], say) ({error})"
+            ) from error
         raise ConfigError(f"method: {error}") from error
     for parameter in adapted.parameters():
         if parameter.requires_grad:

@@ -14,11 +14,13 @@ from torch import Tensor
 from luthier.files import atomic_directory, write_json_atomic
 from luthier.models.methods.bottleneck import is_bottleneck, save_bottleneck
 from luthier.models.methods.pissa import is_pissa, save_pissa
+from luthier.models.quantized import num_numbers
+from luthier.models.rope import save_scaling
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
     """(trainable, all) parameters; tied weights count once."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    sizes = [(num_numbers(p), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
 
 
@@ -42,6 +44,8 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = 
             config = json.loads((beside / "config.json").read_text(encoding="utf-8"))
             config["dtype"] = str(dtype).removeprefix("torch.")
             write_json_atomic(beside / "config.json", config)
+        if hasattr(model, "peft_config") or is_bottleneck(model):
+            save_scaling(model, beside)  # a whole model says it in its config
         tokenizer.save_pretrained(beside)
 
 

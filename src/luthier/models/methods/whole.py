@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from luthier.errors import ConfigError, ModelError
+from luthier.models.layers import decoder_layers
 
 
 class FreezeLike(Protocol):
@@ -33,7 +34,7 @@ def apply_top_layers(model: Any, num_layers: int, master_dtype: torch.dtype = to
     """
     model.requires_grad_(False)
     backbone = getattr(model, model.base_model_prefix)
-    layers = next((m for m in backbone.children() if isinstance(m, torch.nn.ModuleList)), None)
+    layers = decoder_layers(backbone)
     if layers is None:
         raise ModelError(f"{type(model).__name__}: found no list of layers, so top_layers cannot be applied")
     if num_layers > len(layers):

@@ -64,11 +64,12 @@ def _measure(layers: Sequence[Layer], assumed: Recipe | None) -> Measured:
 
     from luthier.models.forward import causal_parts
     from luthier.training.forecast.workload import assumed_rows, num_nodes, workload_of
-    from luthier.training.job import model_to_train, plan_job
     from luthier.training.learner import Learner, choose_cut
     from luthier.training.loop import LoopConfig, forward_backward
     from luthier.training.objectives import OBJECTIVES
     from luthier.training.optim import build_optimizers
+    from luthier.training.plan import plan_job
+    from luthier.training.starting import model_to_train
     from luthier.training.tracking import peak_memory_bytes
 
     plan = plan_job(layers, assumed=assumed_rows(assumed) if assumed else None)

@@ -118,7 +118,7 @@ def trace(
     Of a deep model two shallow ones are traced and the rest is a straight line: layers are alike. Raises ModelError
     where the architecture or method cannot run on shapes alone, ConfigError as the method does.
     """
-    few = 2 + int(getattr(method, "num_layers", 0))
+    few = 2 + int(getattr(method, "num_layers", None) or 0)
     more = few + 2
     depth = int(getattr(config, "num_hidden_layers", 0) or 0)
     if depth > more + 2 and method.name not in _KNOWS_LAYERS_BY_NAME:
@@ -258,7 +258,7 @@ def _hidden(parts: CausalParts, batch: Batch) -> Tensor:
 
 def _loss(parts: CausalParts, hidden_MC: Tensor) -> Tensor:
     targets_M = torch.zeros(len(hidden_MC), dtype=torch.int64)
-    return chosen_cross_entropy(hidden_MC, parts.head(), targets_M, torch.ones(len(hidden_MC)))
+    return chosen_cross_entropy(hidden_MC, parts.head(), targets_M, torch.ones(len(hidden_MC)))[0]
 
 
 def _settler(alive: _Alive) -> Any:

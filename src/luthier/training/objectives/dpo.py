@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from luthier.training.objective_config import DpoObjective
 from luthier.training.objectives.objective import LossSums, Objective, Outputs, Targets
-from luthier.training.objectives.pairs import Pairs, pairs_of, reward_metrics
+from luthier.training.objectives.pairs import Pairs, answer_metrics, pairs_of, reward_metrics
 
 
 def dpo_losses(pairs: Pairs, config: DpoObjective) -> Tensor:
@@ -38,6 +38,8 @@ def dpo(config: DpoObjective) -> Objective:
     def loss(outputs: Outputs, targets: Targets) -> LossSums:
         pairs = pairs_of(outputs, targets)
         rewards = (config.beta * side.detach() for side in (pairs.chosen_ratio_U, pairs.rejected_ratio_U))
-        return LossSums(dpo_losses(pairs, config).sum(), reward_metrics(*rewards))
+        losses_U = dpo_losses(pairs, config)
+        metrics = reward_metrics(*rewards) | answer_metrics(pairs)
+        return LossSums(losses_U.sum(), metrics, losses_U=losses_U.detach())
 
     return Objective("dpo", rows="preference", loss=loss, needs_reference=True)

@@ -48,7 +48,8 @@ def kto(config: KtoObjective) -> Objective:
             "reward_undesirable": (float(rewards[~desirable].sum()), float((~desirable).sum())),
             "kl": (max(0.0, targets.baseline) * count, count),
         }
-        return LossSums(kto_losses(ratios, desirable, targets.baseline, config).sum(), metrics)
+        losses_U = kto_losses(ratios, desirable, targets.baseline, config)
+        return LossSums(losses_U.sum(), metrics, losses_U=losses_U.detach())
 
     def divergence(outputs: Outputs, targets: Targets) -> tuple[float, float]:
         ratios, _ = _ratios(outputs, targets)

@@ -36,10 +36,12 @@ class _ChunkedLogProbs(torch.autograd.Function):
         logps_M = torch.empty(len(hidden_MC), dtype=precise, device=hidden_MC.device)
         logsumexp_M = torch.empty_like(logps_M)
         with torch.autocast(device, enabled=False):
-            for part in _chunks(len(hidden_MC), len(weight_VC)):
-                logits, _ = _logits(hidden_MC[part].to(low), head, low, precise)
-                logsumexp_M[part] = torch.logsumexp(logits, dim=1)
-                logps_M[part] = logits.gather(1, targets_M[part, None])[:, 0] - logsumexp_M[part]
+            for part in chunks(len(hidden_MC), len(weight_VC)):
+                logits, _ = chunk_logits(hidden_MC[part].to(low), head, low, precise)
+                target_logits = logits.gather(1, targets_M[part, None])[:, 0]
+                highest = logits.amax(dim=1)
+                logsumexp_M[part] = logits.sub_(highest[:, None]).exp_().sum(dim=1).log_().add_(highest)
+                logps_M[part] = target_logits - logsumexp_M[part]
         ctx.save_for_backward(hidden_MC, weight_VC, bias_V, targets_M, logsumexp_M)
         ctx.head, ctx.low, ctx.precise = (scale, softcap), low, precise
         return logps_M
@@ -56,9 +58,9 @@ class _ChunkedLogProbs(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight_VC, dtype=precise) if needs_weight else None
         grad_bias = torch.zeros_like(bias_V, dtype=precise) if needs_bias and bias_V is not None else None
         with torch.autocast(hidden_MC.device.type, enabled=False):
-            for part in _chunks(len(hidden_MC), len(weight_VC)):
+            for part in chunks(len(hidden_MC), len(weight_VC)):
                 hidden = hidden_MC[part].to(low)
-                logits, slope = _logits(hidden, head, low, precise)
+                logits, slope = chunk_logits(hidden, head, low, precise)
                 # d log p(target) / d logits = onehot - softmax
                 grad = logits.sub_(logsumexp_M[part, None]).exp_().neg_()
                 grad.scatter_add_(1, targets_M[part, None], torch.ones_like(grad[:, :1]))
@@ -82,12 +84,12 @@ class _ChunkedLogProbs(torch.autograd.Function):
         )
 
 
-def _chunks(count: int, vocabulary: int) -> list[slice]:
+def chunks(count: int, vocabulary: int) -> list[slice]:
     size = max(1, _CHUNK_BYTES // (4 * vocabulary))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _logits(
+def chunk_logits(
     hidden: Tensor, head: Head, low: torch.dtype, precise: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
     """Logits, and d logits / d (logits before they were bounded) where they are."""

@@ -10,8 +10,9 @@ from typing import Literal
 from torch import Tensor
 
 from luthier.models.forward import Head
+from luthier.training.objective_config import DistillObjective
 
-RowKind = Literal["chat", "text", "preference", "feedback"]
+RowKind = Literal["chat", "text", "preference", "feedback", "comparison"]
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,42 @@ class RowTargets:
 
 
 @dataclass(frozen=True)
+class SoftLogProbs:
+    """A teacher's log-probabilities of K tokens at each of M targets, and of all other tokens together.
+
+    token_ids_MK, log_probs_MK of shape (M, K + 1); or no ids, and the log-probabilities of the whole vocabulary.
+    """
+
+    token_ids_MK: Tensor | None
+    log_probs_MK: Tensor
+
+
+@dataclass(frozen=True)
 class Targets:
     """What a micro-batch asks for. targets_M: ids to predict; weights_M: how much each counts, never 0.
 
     rows: whose they are, where rows belong together. baseline: what the objective's `baseline` measured over the whole
-    step, its mean.
+    step, its mean. teacher: what a teacher says at each target.
     """
 
     targets_M: Tensor
     weights_M: Tensor
     rows: RowTargets | None = None
     baseline: float = 0.0
+    teacher: SoftLogProbs | None = None
 
 
 @dataclass(frozen=True)
 class LossSums:
-    """A loss as a sum, so that it adds up over micro-batches. `metrics`: (sum, what to divide it by in the end)."""
+    """A loss as a sum, so that it adds up over micro-batches. `metrics`: (sum, what to divide it by in the end).
+
+    Of what the sum is made, detached: losses_M of each target, or losses_U of each unit where rows belong together.
+    """
 
     loss_sum: Tensor
     metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    losses_M: Tensor | None = None
+    losses_U: Tensor | None = None
 
 
 class Averages:
@@ -91,6 +109,8 @@ class Objective:
     """A name, how its rows are made, and its loss.
 
     needs_reference: the rows' log-probabilities under the model as it was before training have to be known.
+    teacher: how the rows' soft labels are made, where it learns from those of another model.
+    scores: it trains a scalar head, and the model writes no text.
     baseline: measured without gradient on the rows `beside` a step's batches, before the step: (sum, number); the mean
     over the whole step is handed to the loss.
     """
@@ -100,3 +120,5 @@ class Objective:
     loss: Loss
     needs_reference: bool = False
     baseline: Baseline | None = None
+    teacher: DistillObjective | None = None
+    scores: bool = False

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from luthier.training.objective_config import OrpoObjective
 from luthier.training.objectives.objective import LossSums, Objective, Outputs, Targets
-from luthier.training.objectives.pairs import Pairs, pairs_of, reward_metrics
+from luthier.training.objectives.pairs import Pairs, answer_metrics, pairs_of, reward_metrics
 
 
 def _log_odds(mean_logps: Tensor) -> Tensor:
@@ -33,10 +33,15 @@ def orpo(config: OrpoObjective) -> Objective:
         nll_U = -pairs.chosen_mean_U
         ratio_U = odds_ratio_losses(pairs, config)
         rewards = (config.beta * side.detach() for side in (pairs.chosen_mean_U, pairs.rejected_mean_U))
-        metrics = reward_metrics(*rewards) | {
-            "nll": (float(nll_U.detach().sum()), float(len(nll_U))),
-            "odds_ratio_loss": (float(ratio_U.detach().sum()), float(len(ratio_U))),
-        }
-        return LossSums((nll_U + ratio_U).sum(), metrics)
+        metrics = (
+            reward_metrics(*rewards)
+            | answer_metrics(pairs)
+            | {
+                "nll": (float(nll_U.detach().sum()), float(len(nll_U))),
+                "odds_ratio_loss": (float(ratio_U.detach().sum()), float(len(ratio_U))),
+            }
+        )
+        losses_U = nll_U + ratio_U
+        return LossSums(losses_U.sum(), metrics, losses_U=losses_U.detach())
 
     return Objective("orpo", rows="preference", loss=loss)

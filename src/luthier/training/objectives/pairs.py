@@ -47,14 +47,14 @@ class Pairs:
 def pairs_of(outputs: Outputs, targets: Targets) -> Pairs:
     """The pairs of a micro-batch; reference log-probabilities are 0 where none were asked for."""
     rows, found = rows_of(targets), row_log_probs(outputs, targets)
-    chosen, rejected = _sums(rows, found.sums_B)
-    chosen_weight, rejected_weight = _sums(rows, found.weights_B)
+    chosen, rejected = side_sums(rows, found.sums_B)
+    chosen_weight, rejected_weight = side_sums(rows, found.weights_B)
     reference_B = torch.zeros_like(found.sums_B) if rows.reference_B is None else rows.reference_B
-    reference = _sums(rows, reference_B.to(found.sums_B.dtype))
+    reference = side_sums(rows, reference_B.to(found.sums_B.dtype))
     return Pairs(chosen, rejected, chosen_weight, rejected_weight, *reference)
 
 
-def _sums(rows: RowTargets, values_B: Tensor) -> tuple[Tensor, Tensor]:
+def side_sums(rows: RowTargets, values_B: Tensor) -> tuple[Tensor, Tensor]:
     """(sums over the chosen rows of each unit, over the rejected ones)."""
     zeros_U = torch.zeros(rows.num_units, dtype=values_B.dtype, device=values_B.device)
     better = rows.better_B
@@ -72,4 +72,16 @@ def reward_metrics(chosen_U: Tensor, rejected_U: Tensor) -> dict[str, tuple[floa
         "reward_rejected": (float(rejected_U.sum()), count),
         "reward_margin": (float((chosen_U - rejected_U).sum()), count),
         "reward_accuracy": (float((chosen_U > rejected_U).sum()), count),
+    }
+
+
+def answer_metrics(pairs: Pairs) -> dict[str, tuple[float, float]]:
+    """The mean log-probability per unit of weight of the chosen and of the rejected answers.
+
+    A margin can grow while both fall: then the chosen answers become less likely too.
+    """
+    count = float(len(pairs.chosen_U))
+    return {
+        "logp_chosen": (float(pairs.chosen_mean_U.detach().sum()), count),
+        "logp_rejected": (float(pairs.rejected_mean_U.detach().sum()), count),
     }

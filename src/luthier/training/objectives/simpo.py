@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from luthier.training.objective_config import SimpoObjective
 from luthier.training.objectives.objective import LossSums, Objective, Outputs, Targets
-from luthier.training.objectives.pairs import Pairs, pairs_of, reward_metrics
+from luthier.training.objectives.pairs import Pairs, answer_metrics, pairs_of, reward_metrics
 
 
 def simpo_losses(pairs: Pairs, config: SimpoObjective) -> Tensor:
@@ -24,6 +24,8 @@ def simpo(config: SimpoObjective) -> Objective:
     def loss(outputs: Outputs, targets: Targets) -> LossSums:
         pairs = pairs_of(outputs, targets)
         rewards = (config.beta * side.detach() for side in (pairs.chosen_mean_U, pairs.rejected_mean_U))
-        return LossSums(simpo_losses(pairs, config).sum(), reward_metrics(*rewards))
+        losses_U = simpo_losses(pairs, config)
+        metrics = reward_metrics(*rewards) | answer_metrics(pairs)
+        return LossSums(losses_U.sum(), metrics, losses_U=losses_U.detach())
 
     return Objective("simpo", rows="preference", loss=loss)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from luthier.training.job import Plan
+from luthier.training.plan import Plan
 from luthier.training.selftest import arithmetic, runs, supervision
 from luthier.training.selftest.bench import Bench, Skip, open_bench
 from luthier.training.selftest.bench import Proof as Proof
@@ -23,6 +23,7 @@ TESTS: Mapping[str, Test] = {
     "mask": supervision.mask,
     "template": supervision.template,
     "forest": arithmetic.forest,
+    "trunk": arithmetic.trunk,
     "accumulation": arithmetic.accumulation,
     "padding": arithmetic.padding,
     "resume": runs.resume,

@@ -18,7 +18,9 @@ from luthier.models.forward import causal_parts
 from luthier.training.learner import Learner, choose_cut
 from luthier.training.loop import LoopConfig, forward_backward, mean_loss
 from luthier.training.objectives import Objective, make_objective
+from luthier.training.open_trunk import TrunkRequest, open_trunk
 from luthier.training.selftest.bench import Bench, Proof, Skip, Word
+from luthier.training.trunk import NoTrunk, find_trunk, rows_to_read
 
 # Relative. Many models compute their norms in float32 whatever the dtype, so float64 is no exacter than this.
 LOSS_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-5}
@@ -77,6 +79,36 @@ def forest(bench: Bench) -> Proof:
     return Proof(Word.FAILED, f"{why}{advice}", numbers)
 
 
+def trunk(bench: Bench) -> Proof:
+    """The rows with their frozen layers computed once and read from the disk, against all layers computed."""
+    config = bench.plan.recipe.train
+    if config.trunk == "off" or config.neftune_alpha is not None:
+        raise Skip("the run computes every layer in every step (train.trunk off, or train.neftune_alpha)")
+    learner, dtype, objective = _learner(bench), bench.exact_dtype, _objective(bench)
+    cut, _ = choose_cut(learner, config.packing)
+    try:
+        boundary = find_trunk(learner, cut, dtype)
+    except NoTrunk as reason:
+        raise Skip(f"the run has no trunk: {reason}") from reason
+    batches = cut(bench.rows, range(bench.rows.num_rows), bench.rows.num_tokens // 3)
+    whole = _measure(learner, objective, batches, dtype)
+    own_cache = config.model_copy(update={"trunk": "on", "trunk_cache": str(bench.folder / "trunk")})
+    rows = rows_to_read(bench.rows, range(bench.rows.num_rows), None)
+    with open_trunk(learner, TrunkRequest(own_cache, rows, cut, dtype, "")) as (crown, _):
+        known = _measure(crown, objective, batches, dtype)
+    difference = _difference(known, whole)
+    numbers = {
+        "layers": [boundary.depth, len(boundary.layers)],
+        "loss": whole.loss,
+        **_numbers(difference, dtype),
+    }
+    if difference.within(dtype):
+        why = f"with {boundary.words} computed once, loss and gradients are those of the whole model"
+        return Proof(Word.PASSED, why, numbers)
+    why = f"the states of {boundary.words} that are kept give another loss or gradient. {_where(difference)}"
+    return Proof(Word.FAILED, f"{why}; train with train.trunk=off", numbers)
+
+
 def accumulation(bench: Bench) -> Proof:
     """The same rows in one micro-batch, in the recipe's and one row each."""
     learner, dtype, objective = _learner(bench), bench.exact_dtype, _objective(bench)
@@ -132,6 +164,8 @@ def _objective(bench: Bench) -> Objective:
     objective = make_objective(bench.plan.recipe.objective)
     if objective.rows not in _TOKEN_BY_TOKEN:
         raise Skip(f"{objective.name} compares rows, so its loss is no sum over the tokens of rows alone")
+    if objective.teacher is not None:
+        raise Skip("distill asks a teacher too; objective=sft shows the arithmetic on the same tokens")
     return objective
 
 

@@ -21,13 +21,16 @@ from luthier.data.units import Units
 from luthier.errors import ConfigError
 from luthier.models.load import LoadedModel, load_model, load_weights
 from luthier.models.methods import count_parameters
+from luthier.models.quantized import Quantization
 from luthier.registry.runs import Run, create_run
 from luthier.training.checkpoint import CheckpointStore
-from luthier.training.job import Plan, model_to_train, run_job
-from luthier.training.method_config import PissaMethod
+from luthier.training.job import run_job
+from luthier.training.method_config import PissaMethod, QloraMethod, base_quantization
 from luthier.training.objectives import make_objective
+from luthier.training.plan import Plan
 from luthier.training.recipe import Resolved
 from luthier.training.rows import training_conversations
+from luthier.training.starting import model_to_train
 from luthier.training.tracking import Checkpoint, End, Evaluation, Spike, Step
 
 _MAX_ROWS = 8
@@ -99,8 +102,8 @@ class Bench:
 
     @cached_property
     def exact_dtype(self) -> torch.dtype:
-        """float64 where the model is small enough, else float32, which is also PiSSA's finest."""
-        if isinstance(self.plan.recipe.method, PissaMethod):
+        """float64 where the model is small enough, else float32, which is also PiSSA's and QLoRA's finest."""
+        if isinstance(self.plan.recipe.method, PissaMethod | QloraMethod):
             return torch.float32
         num_parameters = count_parameters(self.new_model(torch.float32))[1]
         return torch.float64 if num_parameters <= _FLOAT64_PARAMETERS else torch.float32
@@ -114,7 +117,18 @@ class Bench:
         """What the run starts from, as it lies on the disk. Raises Skip where the model is a new one."""
         if self.plan.source is None:
             raise Skip("the model is a new one: there is no base to compare it with")
-        return load_weights(self.plan.source.base, dtype).to(self.plan.device).eval()
+        model = load_weights(
+            self.plan.source.base,
+            dtype,
+            rope_scaling=self.plan.recipe.model.rope_scaling,
+            quantization=self._quantization,
+            device=self.plan.device,
+        )
+        return (model if self._quantization else model.to(self.plan.device)).eval()
+
+    @property
+    def _quantization(self) -> Quantization | None:
+        return base_quantization(self.plan.recipe.method)
 
     def short(
         self,
@@ -130,7 +144,7 @@ class Bench:
         """The plan with few rows and steps; everything else is the user's."""
         recipe, rows = self.plan.recipe, rows or self.rows
         counts = {"batch_size": batch_size, "max_steps": num_steps, "epochs": float(num_steps)}
-        changed: dict[str, Any] = {**counts, **(train or {})}
+        changed: dict[str, Any] = {**counts, "trunk_cache": str(self.folder / "trunk"), **(train or {})}
         if seed is not None:
             changed["seed"] = seed
         recipe = recipe.model_copy(
@@ -163,17 +177,21 @@ class Bench:
         except _Died:
             heard = _Heard(None, heard.losses)
             run_job(plan, run, tracker=heard, evaluators=keep_model, resume=True)
-        return Trained(run, models[-1], heard.losses, heard.first_step)
+        return Trained(run, models[-1], heard.losses, heard.first_step, self._quantization)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A short run that ended: its folder, the model in memory, the loss of each step, where it was taken up."""
+    """A short run that ended: its folder, the model in memory, the loss of each step, where it was taken up.
+
+    quantization: how it held its base, so that what is loaded can be compared with what was trained.
+    """
 
     run: Run
     model: Any
     losses: Mapping[int, float]
     first_step: int
+    quantization: Quantization | None = None
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights of the last checkpoint, in full precision."""
@@ -184,7 +202,8 @@ class Trained:
     def load(self, dtype: torch.dtype, device: torch.device) -> LoadedModel:
         """The model that the run saved, through the loader that everyone else uses."""
         name = str(dtype).removeprefix("torch.")
-        return load_model(str(self.run.model_folder), dtype=name, device=str(device))
+        folder = str(self.run.model_folder)
+        return load_model(folder, dtype=name, device=str(device), quantization=self.quantization)
 
 
 class _Died(Exception):
@@ -227,6 +246,12 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         raise ConfigError(
             f"{plan.source.name} is an adapter; test its base, or merge it first (luthier export)"
         )
+    if plan.recipe.objective.name == "reward":
+        raise ConfigError(
+            "the selftest reads what a model writes, and a reward model writes nothing: test these rows with "
+            "objective=dpo"
+        )
+    plan = _whole(plan)
     lengths, total = plan.train_rows.lengths(), 0
     chosen: list[int] = []
     for step in range(plan.batches.steps_per_epoch):
@@ -239,6 +264,13 @@ def open_bench(plan: Plan, folder: Path) -> Bench:
         if len(chosen) >= _MAX_ROWS or step > _MAX_ROWS:
             break
     return Bench(plan, folder, take(plan.train_rows, sorted(chosen)))
+
+
+def _whole(plan: Plan) -> Plan:
+    """The plan with all layers loaded: what is tested here is tested against the whole model."""
+    model = plan.recipe.model.model_copy(update={"stream": False})
+    recipe = plan.recipe.model_copy(update={"model": model})
+    return replace(plan, resolved=Resolved(recipe, plan.resolved.sources))
 
 
 def take(rows: TokenDataset, indices: Sequence[int]) -> TokenDataset:

@@ -21,8 +21,8 @@ _OVERFIT_STEPS = 40
 _OVERFIT_FACTORS = (1, 5, 25)  # of the recipe's learning rate: one row by heart is not what it was chosen for
 _SEEN_RATE = 1e-3  # at least, of the one step that has to show in what was saved
 _CONSTANT: Mapping[str, Any] = {"schedule": "constant", "warmup_share": 0.0, "final_share": 0.0}
-# An average of few steps is still the base, and noise keeps a row from being learnt by heart.
-_PLAIN: Mapping[str, Any] = {"ema_decay": None, "neftune_alpha": None}
+# An average of few steps is still the base, and noise of either kind keeps a row from being learnt by heart.
+_PLAIN: Mapping[str, Any] = {"ema_decay": None, "neftune_alpha": None, "gradient_noise": None}
 _MORE_TOKENS = 16  # than the answer has, within which a model that has learnt the row stops
 _STARTS_AS_BASE = {"LORA", "IA3"}  # PEFT's names of adapters that do nothing before the first step
 

@@ -269,7 +269,8 @@ def test_graders_of_others_join_and_have_to_prove_themselves(monkeypatch: pytest
     def broken(one: EvalItem, text: str) -> Verdict:
         raise ZeroDivisionError("oh")
 
-    for name, grader in {"starts": starts, "always": always, "broken": broken}.items():
+    for name, grade_so in {"starts": starts, "always": always, "broken": broken}.items():
+        grader = graders.Grader(name, grade_so, graders.gold_answers, graders.wrong_answers)
         monkeypatch.setitem(graders.GRADERS, name, grader)
     prove(item("Paris", grader="starts"))
     with pytest.raises(EvaluationError, match="passes the wrong answer ''"):

@@ -1,0 +1,173 @@
+"""Layers of a model in training made lean: the same numbers, fewer copies of activations, fewer passes over them.
+
+    lora linear    PEFT's layer around a plain linear one: both halves in one sum (models.lean.linear)
+    gated MLP      down(act(gate(x)) * up(x)): the product is made again in the backward pass
+    RMS norm       keeps its input and one number a token (models.lean.norm)
+
+Only `forward` of single modules is replaced, so names, weights, saving and merging are untouched. A norm or an MLP is
+replaced where it gives, on random numbers, what its own code gives; whatever else a model has stays as it is.
+Knows nothing of data and steps.
+"""
+
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier.models.lean.linear import gated_linear, linear
+from luthier.models.lean.norm import rms_norm
+
+_PROBE_TOKENS = 3
+
+
+def make_lean(model: nn.Module) -> int:
+    """Replace what can be replaced; returns how many modules were."""
+    count = 0
+    for module in model.modules():
+        forward = _replacement(module)
+        if forward is not None:
+            module.forward = types.MethodType(forward, module)
+            count += 1
+    return count
+
+
+def _replacement(module: nn.Module) -> Any:
+    if _is_lora(module):
+        return _lora_forward
+    if _is_norm(module):
+        return _norm_forward
+    if _is_gated_mlp(module):
+        return _mlp_forward
+    return None
+
+
+# LoRA
+
+
+def _is_lora(module: nn.Module) -> bool:
+    """PEFT's plain layer around a plain linear one: no quantised weights, no transposed ones."""
+    if "peft" not in type(module).__module__:
+        return False
+    from peft.tuners.lora.layer import Linear
+
+    return type(module) is Linear and type(module.base_layer) is nn.Linear and not module.fan_in_fan_out
+
+
+def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
+    """(weight, bias, A, B, scaling, dropout) of a linear layer as it is to compute now; None: by its own code."""
+    if type(module) is nn.Linear:
+        weights: tuple[Any, ...] = (module.weight, module.bias, None, None)
+        numbers: tuple[float, float] = (1.0, 0.0)
+    elif not _is_lora(module) or module.merged or len(module.active_adapters) != 1:
+        return None
+    else:
+        name = module.active_adapters[0]
+        base = module.base_layer
+        if module.disable_adapters or name not in module.lora_A:
+            weights, numbers = (base.weight, base.bias, None, None), (1.0, 0.0)
+        elif name in module.lora_variant or module.lora_A[name].bias is not None or module.lora_bias[name]:
+            return None
+        else:
+            weights = (base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight)
+            dropout = module.lora_dropout[name]
+            p = float(dropout.p) if isinstance(dropout, nn.Dropout) and module.training else 0.0
+            numbers = (float(module.scaling[name]), p)
+    if x.device.type != "cpu" and numbers[1]:
+        return None  # there the mask would be drawn otherwise than torch draws it
+    if torch.is_autocast_enabled(x.device.type):
+        low = torch.get_autocast_dtype(x.device.type)
+        weights = tuple(w.to(low) if w is not None else None for w in weights)
+    elif any(w is not None and w.dtype != x.dtype for w in weights):
+        return None
+    return *weights, *numbers
+
+
+def _compute_dtype(x: Tensor) -> Tensor:
+    """The input in the dtype that products are computed in."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    x = _compute_dtype(x)
+    factors = None if args or kwargs else _factors(self, x)
+    if factors is None:
+        result: Tensor = type(self).forward(self, x, *args, **kwargs)
+        return result
+    return linear(x, *factors)
+
+
+# Norms
+
+
+def _is_norm(module: nn.Module) -> bool:
+    weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 1 or not isinstance(epsilon, float):
+        return False
+    if weight.is_meta:  # a layer that is read when it is wanted: there are no numbers to compare
+        return False
+    return _agrees(module, weight, lambda x, w: rms_norm(x, w, epsilon))
+
+
+def _agrees(module: nn.Module, weight: Tensor, ours: Any) -> bool:
+    """Does the module give, with random numbers for its weight, what `ours` gives?"""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(weight)
+    w = torch.randn(len(weight), generator=random).to(weight)
+    with torch.no_grad():
+        try:
+            expected = torch.func.functional_call(module, {"weight": w}, (x,))
+        except (TypeError, RuntimeError):
+            return False
+        return _close(ours(x, w), expected)
+
+
+def _close(got: Tensor, expected: Tensor) -> bool:
+    if got.shape != expected.shape or got.dtype != expected.dtype:
+        return False
+    tolerance = 8 * torch.finfo(expected.dtype).eps * float(expected.abs().max())
+    return float((got - expected).abs().max()) <= tolerance
+
+
+def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
+    if hidden_states.dtype != self.weight.dtype:
+        result: Tensor = type(self).forward(self, hidden_states)
+        return result
+    return rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+# Gated MLPs
+
+
+def _is_gated_mlp(module: nn.Module) -> bool:
+    children = dict(module.named_children())
+    if not {"gate_proj", "up_proj", "down_proj", "act_fn"} <= children.keys() or len(children) != 4:
+        return False
+    down = children["down_proj"]
+    if next(down.parameters()).is_meta:
+        return False
+    if not (_is_lora(down) or type(down) is nn.Linear) or getattr(children["act_fn"], "inplace", False):
+        return False
+    gate = children["gate_proj"]
+    inputs = int(getattr(gate, "in_features", 0))
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(_PROBE_TOKENS, inputs, generator=random).to(next(down.parameters()))
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            return _close(_mlp_forward(module, x), type(module).forward(module, x))
+    except (TypeError, RuntimeError):
+        return False
+    finally:
+        module.train(training)
+
+
+def _mlp_forward(self: Any, x: Tensor) -> Tensor:
+    gate, up = self.gate_proj(x), self.up_proj(x)
+    factors = _factors(self.down_proj, gate)
+    if factors is None or gate.dtype != factors[0].dtype:
+        result: Tensor = self.down_proj(self.act_fn(gate) * up)
+        return result
+    return gated_linear(gate, up, self.act_fn, *factors)
