@@ -15,7 +15,7 @@ from luthier.config import Layer
 from luthier.errors import ConfigError, LuthierError
 from luthier.registry.runs import create_run
 from luthier.training.forecast.memory import state_numbers
-from luthier.training.job import plan_job
+from luthier.training.plan import plan_job
 from tests.toy import byte_tokenizer, tiny_model
 
 
