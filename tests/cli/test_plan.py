@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors.torch import save_file
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
@@ -116,6 +117,7 @@ def test_a_run_that_exceeds_the_memory_is_warned_of(workplace: Path) -> None:
         vocab_size=len(tokenizer), hidden_size=16384, intermediate_size=65536, num_hidden_layers=120,
         num_attention_heads=128,
     ).save_pretrained("huge")  # fmt: skip
+    save_file({}, "huge/model.safetensors")  # no weight is read for a forecast
     values = {"model": "huge", "method": "full", "data": "rows.jsonl", "train": {"dtype": "float32"}}
     made = plan_job([Layer("test", values)])
     run = create_run(workplace / "runs/huge", recipe_yaml="{}", data_manifest=[])

@@ -55,7 +55,7 @@ def test_a_run_keeps_how_it_was_made(workplace: Path) -> None:
     assert recipe["train"]["seed"] == 7 and recipe["method"]["name"] == "lora"
     assert "seed: 7" in run.recipe_path.read_text()
     (entry, *_) = json.loads(run.data_path.read_text())
-    (version,) = said_json(workplace, "data", "log", "lengths")
+    (version,) = said_json(workplace, "data", "log", "lengths")["versions"]
     assert entry["dataset"].startswith("lengths") and entry["sha256"]
     assert version["id"] == entry["dataset_id"]
     kept = json.loads(run.environment_path.read_text())

@@ -48,7 +48,9 @@ def smoke(*words: str, model: str = "model") -> tuple[int, Any]:
 
 def test_rows_that_can_be_learnt_are_worth_it(workplace: Path) -> None:
     write_rows(160, "follow")
-    code, found = smoke("optim.learning_rate=2e-3", "train.max_steps=240", model="luthier-nano")
+    code, found = smoke(
+        "optim.learning_rate=2e-3", "train.epochs=15", "train.max_steps=240", model="luthier-nano"
+    )
     assert (code, found["word"]) == (0, "worth it"), found["reasons"]
     assert found["numbers"]["steps"] == 24 and found["numbers"]["full_steps"] == 240
     kept = json.loads((Path(found["run"]) / "smoke.json").read_text())

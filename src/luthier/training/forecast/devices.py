@@ -116,7 +116,7 @@ def this_device(device: str = "auto") -> Device:
 
     from luthier.models.hardware import choose_dtype, find_rate, gpus, memory_bytes, processor_name
     from luthier.models.load import find_device
-    from luthier.training.forecast.pace import measure_bandwidth
+    from luthier.training.forecast.stopwatch import measure_bandwidth
 
     found = find_device(device)
     rates = {dtype: find_rate(found, dtype) / 1e12 for dtype in (torch.float32, torch.bfloat16)}

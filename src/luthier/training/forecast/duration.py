@@ -40,11 +40,15 @@ def duration_of(
     trained_parameters: int,
     device: Device,
     *,
+    trunk_seconds: float = 0.0,
     strategy: Strategy = "none",
     num_devices: int = 1,
     price_per_hour: float | None = None,
 ) -> Duration:
-    """The forecast of a run. `heaviest_seconds`: forward and backward of the heaviest micro-batch on one device."""
+    """The forecast of a run. `heaviest_seconds`: forward and backward of the heaviest micro-batch on one device.
+
+    `trunk_seconds`: of the same through the layers that are computed once.
+    """
     node_seconds = heaviest_seconds / workload.heaviest_nodes / num_devices
     computing = node_seconds * workload.nodes_per_step
     moving = trained_parameters * _OPTIMIZER_BYTES / device.bandwidth
@@ -54,6 +58,7 @@ def duration_of(
         sending = volumes * trained_parameters * 4 / device.link
     step = computing + moving + sending
     forward = node_seconds / 3 * workload.validation_nodes
-    total = step * workload.num_steps + forward * workload.num_evaluations
+    once = trunk_seconds / workload.heaviest_nodes / num_devices * workload.distinct_nodes
+    total = step * workload.num_steps + forward * workload.num_evaluations + once
     cost = None if price_per_hour is None else total / 3600 * price_per_hour * num_devices
     return Duration(step, total, workload.tokens_per_step / step, cost)

@@ -7,24 +7,20 @@ disturbs little: the forecast is that of an idle machine. Knows nothing of steps
 """
 
 import functools
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.models.load import DTYPES
+from luthier.training.forecast.alive import Alive
 from luthier.training.forecast.calibration import EFFICIENCY, FULL_WIDTH
 from luthier.training.forecast.devices import Device
-from luthier.training.forecast.work import AttentionShape, ProductShape, Tally, Work
+from luthier.training.forecast.stopwatch import best_seconds
+from luthier.training.forecast.work import AttentionShape, ProductShape, Work
 
-_FEWEST_TRIES = 5
-_ALL_TRIES_SECONDS = 0.05
 _TRY_SECONDS = 0.002  # less than a turn of the system's scheduler, so that some try is undisturbed
-_MOVED_NUMBERS = 1 << 20  # 4 MB: what an activation of a small model takes
-_MOVED_TENSORS = 8  # more than caches hold
 _RANDOM_NUMBERS = 1 << 18
 
 
@@ -46,13 +42,6 @@ def microbatch_seconds(work: Work, device: Device, dtype: str, hidden_size: int)
     calls = work.num_calls * _call_seconds(here)
     # A GPU computes while the next call is prepared; a processor does one after the other.
     return max(seconds, calls) if device.kind == "cuda" else seconds + calls
-
-
-@functools.cache
-def measure_bandwidth(device: torch.device) -> float:
-    """Bytes a second that a pointwise operation reads and writes, its result newly allocated."""
-    made = deque((torch.ones(_MOVED_NUMBERS, device=device) for _ in range(_MOVED_TENSORS)), _MOVED_TENSORS)
-    return 3 * 4 * _MOVED_NUMBERS / _best(lambda: made.append(made[0] * made[1]), device)
 
 
 def _cut(shape: ProductShape, max_flops: float) -> ProductShape:
@@ -93,7 +82,7 @@ def _product_rate(shape: ProductShape, dtype: torch.dtype, device: torch.device)
     right = torch.ones(batch, inner, columns, dtype=dtype, device=device)
     multiply = torch.bmm if batch > 1 else torch.mm
     factors = (left, right) if batch > 1 else (left[0], right[0])
-    return 2.0 * batch * rows * inner * columns / _best(lambda: multiply(*factors), device)
+    return 2.0 * batch * rows * inner * columns / best_seconds(lambda: multiply(*factors), device)
 
 
 @functools.cache
@@ -111,14 +100,14 @@ def _attention_rate(shape: AttentionShape, dtype: torch.dtype, device: torch.dev
     def run() -> None:
         scaled_dot_product_attention(query, key, value, mask).sum().backward()  # type: ignore[no-untyped-call]
 
-    return 14.0 * heads * queries * keys * size / _best(run, device)
+    return 14.0 * heads * queries * keys * size / best_seconds(run, device)
 
 
 @functools.cache
 def _random_rate(device: torch.device) -> float:
     """Numbers a second that dropout draws."""
     given = torch.empty(_RANDOM_NUMBERS, device=device)
-    return _RANDOM_NUMBERS / _best(lambda: given.bernoulli_(0.9), device)
+    return _RANDOM_NUMBERS / best_seconds(lambda: given.bernoulli_(0.9), device)
 
 
 @functools.cache
@@ -130,40 +119,7 @@ def _call_seconds(device: torch.device) -> float:
     def run() -> None:
         model(given).sum().backward()
 
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    tally = Tally()
-
-    class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            out = func(*args, **(kwargs or {}))
-            tally.add(func, args, kwargs or {}, out)
-            return out
-
-    with _Count():
+    seen = Alive(beside=model.parameters())
+    with seen:
         run()
-    return _best(run, device) / tally.work().num_calls
-
-
-def _best(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of many short runs, the first one left out: it warms up.
-
-    Not their mean: where other jobs take turns on the cores, threads wait for each other for milliseconds.
-    """
-    run()
-    _wait(device)
-    found: list[float] = []
-    began = time.perf_counter()
-    while len(found) < _FEWEST_TRIES or time.perf_counter() - began < _ALL_TRIES_SECONDS:
-        started = time.perf_counter()
-        run()
-        _wait(device)
-        found.append(time.perf_counter() - started)
-    return min(found)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    return best_seconds(run, device) / seen.tally.work().num_calls

@@ -56,6 +56,9 @@ class Work:
         )
 
 
+NO_WORK = Work({}, {}, 0.0, 0.0, 0.0)
+
+
 class Tally:
     """Adds up operations as they pass."""
 

@@ -41,6 +41,11 @@ class Workload:
     assumed: bool
 
     @property
+    def distinct_nodes(self) -> int:
+        """Of all rows, those held out too: what passes layers that are computed once."""
+        return round(self.num_tokens * self.nodes_per_step / self.tokens_per_step) + self.validation_nodes
+
+    @property
     def heaviest_nodes(self) -> int:
         return num_nodes(self.heaviest)
 
