@@ -5,9 +5,9 @@
     python benchmarks/forecast.py --only lora        # those with the word in their name; repeatable
     python benchmarks/forecast.py --probe            # the two measured steps of `luthier plan --measure` too
 
-Each job is a real run of `luthier train` in a process of its own, two steps long, with rows that share nothing. Printed:
-forecast and measured peak memory of the process, and tokens/s of the faster step. Times mean something on an idle
-machine alone.
+Each job is a real run of `luthier train` in a process of its own, two steps long, with rows that share nothing.
+Printed: forecast and measured peak memory of the process, and tokens/s of the faster step. Times mean something on an
+idle machine alone.
 """
 
 import argparse
@@ -67,7 +67,20 @@ def make_135m(folder: Path) -> None:
 def make_rows(path: Path, count: int = 256) -> None:
     """Rows of some 60 to 300 tokens that share nothing."""
     rng = random.Random(0)
-    words = ["the", "field", "line", "ball", "team", "player", "step", "house", "river", "stone", "light", "song", "answer", "number"]
+    words = (
+        "the",
+        "field",
+        "line",
+        "ball",
+        "team",
+        "player",
+        "step",
+        "house",
+        "river",
+        "stone",
+        "light",
+        "song",
+    )
 
     def text(low: int, high: int) -> str:
         return " ".join(rng.choice(words) for _ in range(rng.randint(low, high)))
