@@ -53,7 +53,7 @@ def test_a_table_of_methods_and_where_the_rows_come_from(workplace: Path) -> Non
     assert "No rows were given" in said and "t4: 16.0 GB, float32" in said
     assert all(method in said for method in ("full", "top_layers", "lora", "dora", "ia3"))
     assert "no forecast has been compared" in said
-    own = plan("--no-measure", "--device", "t4", "--data", "rows.jsonl")
+    own = plan("--no-measure", "--device", "t4", "--data", "rows.jsonl", "--method", "ia3")
     assert "No rows were given" not in own and "20 rows" not in own and "steps of" in own
 
 
@@ -86,13 +86,24 @@ def test_shared_devices_hold_less_and_cost_more(workplace: Path) -> None:
 
 
 def test_this_machine_is_measured_and_cpu_is_another_name_of_it(workplace: Path) -> None:
-    options = ("--data", "rows.jsonl", "--method", "lora", "train.batch_size=4")
+    options = ("--data", "rows.jsonl", "--method", "top_layers", "method.num_layers=1", "train.batch_size=4")
     found = plan_json(*options, "--device", "cpu")
-    assert found["forecasts"][0]["device"].startswith("this machine")
-    assert found["measured"]["peak_memory_bytes"] > 1e8 and found["measured"]["nodes_per_second"] > 0
-    unmeasured = plan_json(*options, "--device", "here", "--no-measure")
-    assert unmeasured["forecasts"][0]["device"] == found["forecasts"][0]["device"]
-    assert unmeasured["measured"] is None
+    (made,), measured = found["forecasts"], found["measured"]
+    assert made["device"].startswith("this machine") and made["trunk_cache_bytes"] > 0
+    assert measured["peak_memory_bytes"] > 1e8 and measured["trunk_nodes_per_second"] > 0
+    at_least = (
+        found["workload"]["steps"] * found["workload"]["computed_per_step"] / measured["nodes_per_second"]
+    )
+    assert at_least < measured["time"]["total_seconds"] < 3 * at_least
+
+
+def test_here_is_this_machine_and_qlora_is_among_the_methods(workplace: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    options = ("--data", "rows.jsonl", "--no-measure")
+    lora, qlora = (plan_json(*options, "--method", name)["forecasts"][0] for name in ("lora", "qlora"))
+    assert lora["device"] == qlora["device"] and lora["trained_parameters"] == qlora["trained_parameters"]
+    assert lora["all_parameters"] == qlora["all_parameters"]
+    assert qlora["memory"]["weights"] < lora["memory"]["weights"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,8 @@ def test_this_machine_is_measured_and_cpu_is_another_name_of_it(workplace: Path)
         (("--data", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--method", "magic"), "magic"),
         (("--device", "t4", "--measure"), "name --device here"),
+        (("--measure", "objective=reward"), "language models alone"),
+        (("--method", "qlora", "method.quantization=int8", "--device", "t4"), "no forecast"),
         (("train.batchsize=3",), "batchsize"),
     ],
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from luthier.training.forecast import Forecast
+    from luthier.training.forecast.duration import Duration
     from luthier.training.forecast.probe import Measured
     from luthier.training.forecast.workload import Workload
     from luthier.training.recipe import Recipe
@@ -55,6 +56,7 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Forecast memory, time and cost, by method and device, and say what to change where it does not fit."""
+    from luthier.errors import ModelError
     from luthier.training.forecast.history import track_record
 
     quiet_libraries()
@@ -66,16 +68,19 @@ def plan(
             devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
         )
     measured = _measured(asked, made, devices, measure)
+    if not made and measured is None:
+        raise ModelError("; ".join(f"{name}: no forecast: {why}" for name, why in refused.items()))
     record = track_record(runs)
     if json:
         print_json(_as_json(made, refused, workload, measured, record.sentence))
         return
     screen = console()
     _print_workload(screen, workload)
-    _print_table(screen, made)
+    if made:
+        _print_table(screen, made)
     for name, why in refused.items():
         screen.print(f"{name}: no forecast: {why}", style="dim", markup=False, soft_wrap=True)
-    _print_measured(screen, made, measured, asked.recipe.method.name)
+    _print_measured(screen, made, measured, asked.recipe.method.name, workload)
     screen.print(record.sentence, style="dim")
 
 
@@ -190,13 +195,24 @@ def _measured(
     if wanted is None:
         here = on_this and own is not None and own.num_devices == 1
         small = own is not None and own.all_parameters <= PROBED_PARAMETERS
-        wanted = local and here and small and own is not None and own.fits and not _lacks_weights(name)
+        fits = own is not None and own.fits and not _lacks_weights(name)
+        wanted = local and here and small and fits and not _scores(asked.recipe)
     if not wanted:
         return None
     if not on_this or not local:
         raise ConfigError("--measure runs the model on this machine: name --device here and a local model")
+    if _scores(asked.recipe):
+        raise ConfigError(
+            "--measure takes two steps of language models alone, and objective=reward scores answers"
+        )
     with console(stderr=True).status("measuring two steps of the heaviest micro-batch"):
         return probe(asked.layers, assumed=asked.recipe if asked.assumed else None)
+
+
+def _scores(recipe: "Recipe") -> bool:
+    from luthier.training.objectives import make_objective
+
+    return make_objective(recipe.objective).scores
 
 
 def _is_remote(name: str) -> bool:
@@ -223,7 +239,9 @@ def _as_json(
         "forecasts": [one.to_dict() for one in made],
         "no_forecast": dict(refused),
         "workload": _workload_dict(workload),
-        "measured": measured.to_dict() if measured else None,
+        "measured": measured.to_dict() | {"time": _at_that_speed(workload, measured).to_dict()}
+        if measured
+        else None,
         "track_record": record,
     }
 
@@ -289,16 +307,28 @@ def _print_table(screen: "Console", made: "list[Forecast]") -> None:
                 )
 
 
+def _at_that_speed(workload: "Workload", measured: "Measured") -> "Duration":
+    from luthier.training.forecast.duration import measured_duration
+
+    return measured_duration(workload, measured.nodes_per_second, measured.trunk_nodes_per_second)
+
+
 def _print_measured(
-    screen: "Console", made: "list[Forecast]", measured: "Measured | None", method: str
+    screen: "Console",
+    made: "list[Forecast]",
+    measured: "Measured | None",
+    method: str,
+    workload: "Workload",
 ) -> None:
-    from luthier.training.progress import format_bytes
+    from luthier.training.progress import format_bytes, format_seconds
 
     own = next((one for one in made if one.method == method), None)
-    if measured is None or own is None:
+    if measured is None:
         return
+    off = f" (forecast {own.memory.total / measured.peak_memory_bytes - 1:+.0%})" if own else ""
     screen.print(
         f"measured here, {method}, two steps of the heaviest micro-batch: "
-        f"{format_bytes(measured.peak_memory_bytes)} ({own.memory.total / measured.peak_memory_bytes - 1:+.0%} "
-        f"forecast), {measured.nodes_per_second:,.0f} computed tokens/s"
+        f"{format_bytes(measured.peak_memory_bytes)}{off}, {measured.nodes_per_second:,.0f} computed tokens/s; at that speed the run takes "
+        f"{format_seconds(_at_that_speed(workload, measured).total_seconds)}",
+        soft_wrap=True,
     )

@@ -50,6 +50,7 @@ def duration_of(
     `trunk_seconds`: of the same through the layers that are computed once.
     """
     node_seconds = heaviest_seconds / workload.heaviest_nodes / num_devices
+    trunk_node_seconds = trunk_seconds / workload.heaviest_nodes / num_devices
     computing = node_seconds * workload.nodes_per_step
     moving = trained_parameters * _OPTIMIZER_BYTES / device.bandwidth
     sending = 0.0
@@ -57,8 +58,20 @@ def duration_of(
         volumes = 3 if strategy in ("zero3", "fsdp") else 2
         sending = volumes * trained_parameters * 4 / device.link
     step = computing + moving + sending
-    forward = node_seconds / 3 * workload.validation_nodes
-    once = trunk_seconds / workload.heaviest_nodes / num_devices * workload.distinct_nodes
-    total = step * workload.num_steps + forward * workload.num_evaluations + once
+    total = _total(workload, step, node_seconds / 3, trunk_node_seconds)
     cost = None if price_per_hour is None else total / 3600 * price_per_hour * num_devices
     return Duration(step, total, workload.tokens_per_step / step, cost)
+
+
+def measured_duration(workload: Workload, nodes_per_second: float, trunk_nodes_per_second: float) -> Duration:
+    """The run at the speed of its measured steps. `trunk_nodes_per_second`: 0 where nothing is computed once."""
+    step = workload.nodes_per_step / nodes_per_second
+    of_trunk = 1 / trunk_nodes_per_second if trunk_nodes_per_second else 0.0
+    total = _total(workload, step, 1 / nodes_per_second / 3, of_trunk)
+    return Duration(step, total, workload.tokens_per_step / step, None)
+
+
+def _total(workload: Workload, step: float, forward: float, trunk: float) -> float:
+    """Seconds of all steps, of the evaluations (`forward` a node) and of what is computed once (`trunk` a node)."""
+    evaluations = forward * workload.validation_nodes * workload.num_evaluations
+    return step * workload.num_steps + evaluations + trunk * workload.distinct_nodes
