@@ -32,8 +32,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SMALL = ("data.max_length=32", "train.tokens_per_microbatch=128", "train.batch_size=4")
+
+
 def plan(*words: str) -> str:
-    result = CliRunner().invoke(app, ["plan", "--model", "model", *words], env={"COLUMNS": "160"})
+    result = CliRunner().invoke(app, ["plan", "--model", "model", *SMALL, *words], env={"COLUMNS": "160"})
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout
 
@@ -43,7 +46,7 @@ def plan_json(*words: str) -> Any:
 
 
 def refused(*words: str) -> str:
-    result = CliRunner().invoke(app, ["plan", "--model", "model", *words])
+    result = CliRunner().invoke(app, ["plan", "--model", "model", *SMALL, *words])
     assert result.exit_code != 0 and isinstance(result.exception, LuthierError), result.output
     return str(result.exception)
 
@@ -86,7 +89,7 @@ def test_shared_devices_hold_less_and_cost_more(workplace: Path) -> None:
 
 
 def test_this_machine_is_measured_and_cpu_is_another_name_of_it(workplace: Path) -> None:
-    options = ("--data", "rows.jsonl", "--method", "top_layers", "method.num_layers=1", "train.batch_size=4")
+    options = ("--data", "rows.jsonl", "--method", "top_layers", "method.num_layers=1")
     found = plan_json(*options, "--device", "cpu")
     (made,), measured = found["forecasts"], found["measured"]
     assert made["device"].startswith("this machine") and made["trunk_cache_bytes"] > 0
@@ -114,7 +117,7 @@ def test_here_is_this_machine_and_qlora_is_among_the_methods(workplace: Path) ->
         (("--data", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--method", "magic"), "magic"),
         (("--device", "t4", "--measure"), "name --device here"),
-        (("--measure", "objective=reward"), "language models alone"),
+        (("--measure", "--method", "lora", "objective=reward"), "language models alone"),
         (("--method", "qlora", "method.quantization=int8", "--device", "t4"), "no forecast"),
         (("train.batchsize=3",), "batchsize"),
     ],

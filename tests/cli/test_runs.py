@@ -32,7 +32,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, seed in (("first", 7), ("second", 8)):
             said(
                 folder, "train", "--data", "dataset:lengths", "--model", "model", "--name", name,
-                "data.validation_share=0.25", "train.max_steps=3", "train.batch_size=4", f"train.seed={seed}",
+                "data.validation_share=0.25", "train.max_steps=3", "train.batch_size=4", "data.max_length=64",
+                f"train.seed={seed}",
             )  # fmt: skip
     return folder
 

@@ -56,13 +56,15 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Forecast memory, time and cost, by method and device, and say what to change where it does not fit."""
-    from luthier.errors import ModelError
+    from luthier.errors import ConfigError, ModelError
     from luthier.training.forecast.history import track_record
 
     quiet_libraries()
     strategy_word = _strategy(strategy, num_devices)
     devices = device or ["here"]
     asked = _Asked(recipe_and_overrides or [], data, model, method, devices)
+    if measure and not any(one in _HERE for one in devices):
+        raise ConfigError("--measure runs the model on this machine: name --device here")
     with console(stderr=True).status("reading the rows and tracing the model"):
         made, refused, workload = asked.forecasts(
             devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
@@ -109,7 +111,8 @@ class _Asked:
         self.assumed = not data and not _names_data(arguments)
         if self.assumed:
             options["data"] = {"train": ["(rows of data.max_length)"]}
-        self.layers, self.stem = recipe_layers(arguments, options)
+        self.layers, stem = recipe_layers(arguments, options)
+        self.stem = "plan" if self.assumed else stem
         self.method = method
         self.recipe: Recipe
         self.is_recipe = any("=" not in one for one in arguments)
@@ -199,8 +202,10 @@ def _measured(
         wanted = local and here and small and fits and not _scores(asked.recipe)
     if not wanted:
         return None
-    if not on_this or not local:
-        raise ConfigError("--measure runs the model on this machine: name --device here and a local model")
+    if not local:
+        raise ConfigError(
+            f"--measure runs the model, and {name} is not here: name an embedded one or a folder"
+        )
     if _scores(asked.recipe):
         raise ConfigError(
             "--measure takes two steps of language models alone, and objective=reward scores answers"
@@ -328,7 +333,7 @@ def _print_measured(
     off = f" (forecast {own.memory.total / measured.peak_memory_bytes - 1:+.0%})" if own else ""
     screen.print(
         f"measured here, {method}, two steps of the heaviest micro-batch: "
-        f"{format_bytes(measured.peak_memory_bytes)}{off}, {measured.nodes_per_second:,.0f} computed tokens/s; at that speed the run takes "
-        f"{format_seconds(_at_that_speed(workload, measured).total_seconds)}",
+        f"{format_bytes(measured.peak_memory_bytes)}{off}, {measured.nodes_per_second:,.0f} computed tokens/s; "
+        f"at that speed the run takes {format_seconds(_at_that_speed(workload, measured).total_seconds)}",
         soft_wrap=True,
     )

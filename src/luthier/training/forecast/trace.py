@@ -89,15 +89,15 @@ def trace(
     Of a deep model two shallow ones are traced and the rest is a straight line: layers are alike. Raises ModelError
     where the architecture or method cannot run on shapes alone, ConfigError as the method does.
     """
-    few = 2 + int(getattr(method, "num_layers", None) or 0)
-    more = few + 2
+    few = 2 + int(getattr(method, "num_layers", None) or 0)  # with one, the highest would be the lowest too
+    more = few + 1
     depth = int(getattr(config, "num_hidden_layers", 0) or 0)
-    if depth > more + 2 and method.name not in _KNOWS_LAYERS_BY_NAME:
+    if depth > more and method.name not in _KNOWS_LAYERS_BY_NAME:
         with contextlib.suppress(ModelError):  # an architecture whose layers are not alike is traced whole
             low, high = (
                 _run(_shallow(config, n), method, batch, dtype, checkpointing, trunk) for n in (few, more)
             )
-            return _line(low, high, (depth - few) / (more - few))
+            return _line(low, high, depth - few)
     return _run(config, method, batch, dtype, checkpointing, trunk)
 
 
@@ -109,17 +109,16 @@ def _shallow(config: Any, num_layers: int) -> Any:
     return shallow
 
 
-def _line(low: Trace, high: Trace, times: float) -> Trace:
+def _line(low: Trace, high: Trace, times: int) -> Trace:
     """The trace `times` as far from `low` as `high` is. Names of trained parameters beyond `high` are not needed:
     their shapes repeat those by which `high` exceeds `low`."""
     numbers = {
         name: getattr(low, name) + (getattr(high, name) - getattr(low, name)) * times
         for name in _EXTRAPOLATED
     }
-    added = high.trained[: len(high.trained)]
     known = {name for name, _ in low.trained}
-    repeated = [one for one in added if one[0] not in known]
-    trained = [*low.trained, *(repeated * round(times))]
+    repeated = [one for one in high.trained if one[0] not in known]
+    trained = [*low.trained, *(repeated * times)]
     whole = {name: round(value) for name, value in numbers.items()}
     return replace(
         low,
