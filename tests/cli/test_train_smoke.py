@@ -46,6 +46,7 @@ def smoke(*words: str, model: str = "model") -> tuple[int, Any]:
     return result.exit_code, json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_rows_that_can_be_learnt_are_worth_it(workplace: Path) -> None:
     write_rows(160, "follow")
     code, found = smoke(
