@@ -170,7 +170,8 @@ def _config_json(config: Llama2cConfig) -> dict[str, Any]:
 def _read_tokenizer(path: Path, vocab_size: int) -> tuple[list[str], list[float]]:
     """Pieces and their scores: the length of the longest, then score, length and bytes of each."""
     data, at = path.read_bytes(), 4
-    pieces, scores = [], []
+    pieces: list[str] = []
+    scores: list[float] = []
     while at < len(data):
         if at + 8 > len(data):
             raise ModelError(f"{path}: cut short at byte {at}")
