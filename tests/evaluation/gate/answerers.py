@@ -68,6 +68,7 @@ def evidence(
     leaks: LeakReport | str = CLEAN,
     weights: tuple[str | None, str | None] = (None, None),
     before: str | None = None,
+    num_timed: int = 0,
 ) -> Evidence:
     """Everything is asked, as `luthier gate` would."""
     roles: tuple[tuple[Role, Sequence[EvalItem]], ...] = (
@@ -83,4 +84,4 @@ def evidence(
     ]
     first, second = contender(candidate, weights[0]), contender(champion, weights[1])
     third = contender(base) if base else None
-    return gather(first, second, third, sets, Settings(), leaks=leaks)
+    return gather(first, second, third, sets, Settings(num_timed=num_timed), leaks=leaks)
