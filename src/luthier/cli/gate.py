@@ -19,7 +19,8 @@ Paths = list[Path] | None
 
 def gate(
     candidate: Annotated[
-        str | None, typer.Argument(help="A run, a folder, an embedded name, a specialist NAME[@VERSION].")
+        str | None,
+        typer.Argument(help="A run, a folder, an embedded name, a specialist NAME[@VERSION], URL#MODEL."),
     ] = None,
     champion: Annotated[
         str | None, typer.Option(help="What the candidate would replace; named alike.")

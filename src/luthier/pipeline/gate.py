@@ -5,7 +5,6 @@ evaluation set at its first use. A specialist gets the verdict as a record in it
 Knows nothing of screens.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from luthier.errors import DataError
-from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.answerers.opening import open_answerer
 from luthier.evaluation.gate import (
     Evidence,
     GateVerdict,
@@ -30,9 +29,10 @@ from luthier.evaluation.gate.screen import render_page
 from luthier.evaluation.judge.asking import Judge
 from luthier.evaluation.judge.opening import judge_settings, open_judge
 from luthier.evaluation.judge.rubric import default_rubric, load_rubric
-from luthier.evaluation.runner import EvalResult, save_result
+from luthier.evaluation.runner import Answerer, EvalResult, save_result
 from luthier.files import write_json_atomic, write_text_atomic
 from luthier.hashing import hash_file
+from luthier.models.endpoint import is_endpoint
 from luthier.models.load import load_model
 from luthier.pipeline.contender import Found, find_contender
 from luthier.pipeline.gate_sets import VERDICT, Known, SetFiles, choose_files, read_sets
@@ -41,6 +41,7 @@ from luthier.registry.specialist_diff import prompt_diff
 from luthier.registry.specialists import SpecialistStore
 
 MANY_CANDIDATES = 5
+_SERVED = "{} is known by its name alone: another model may answer there tomorrow, under the same hash"
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,9 @@ class GateJob:
 
 def existing_store() -> SpecialistStore | None:
     """The store of specialists, where there is one already: a gate makes none."""
-    from luthier.registry.specialists import default_store
+    from luthier.registry.specialists import default_store, has_default_store
 
-    root = os.environ.get("LUTHIER_SPECIALISTS") or "specialists"
-    return default_store() if "://" in root or Path(root).is_dir() else None
+    return default_store() if has_default_store() else None
 
 
 def run_gate(
@@ -106,6 +106,7 @@ def run_gate(
             warnings=[
                 *_other_prompt(candidate, job.system),
                 *_other_prompt(champion, job.champion_system),
+                *(_SERVED.format(one.name) for one in (candidate, champion) if is_endpoint(one.place)),
                 *warnings,
                 *_many_tries(files, ledger, candidate),
             ],
@@ -161,10 +162,16 @@ def _judged(
 def _contender(found: Found, system: str | None, dtype: str, mark: str = "") -> Contender:
     prompt = system if system is not None else found.system_prompt
     name = mark + found.name
-    return Contender(
-        Side(name, found.weights, prompt or None),
-        lambda: ModelAnswerer(load_model(found.place, dtype=dtype), name),
-    )
+
+    @contextmanager
+    def opened() -> Iterator[Answerer]:
+        answerer = open_answerer(found.place, name=name, dtype=dtype)
+        try:
+            yield answerer
+        finally:
+            answerer.close()
+
+    return Contender(Side(name, found.weights, prompt or None), opened)
 
 
 def _leaks(named: Sequence[str], own: Sequence[Path], candidate: Found) -> tuple[LeakReport | str, list[str]]:

@@ -1,6 +1,7 @@
 """Small models with one fault each, as Answerers: they know answers by heart, or always say the same."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
@@ -55,7 +56,7 @@ CLEAN = LeakReport(180, 0, 0, ("train.jsonl",))
 
 
 def contender(model: Scripted, weights: str | None = None) -> Contender:
-    return Contender(Side(model.name, weights or hash_text(model.name)), lambda: model)
+    return Contender(Side(model.name, weights or hash_text(model.name)), lambda: nullcontext(model))
 
 
 def evidence(

@@ -5,6 +5,7 @@ Knows nothing of where models and items come from, and of what the answers are w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from luthier.evaluation.gate.evidence import AskedSet, Evidence, LeakReport, Role, Side
@@ -20,7 +21,7 @@ class Contender:
     """A model that can be opened. `side.system_prompt` goes before every question."""
 
     side: Side
-    open: Callable[[], Answerer]
+    open: Callable[[], AbstractContextManager[Answerer]]
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,17 @@ def _ask(
     """The answers by set, and the seconds of those that were timed."""
     if not sets:
         return {}, ()
-    answerer, side, answers = contender.open(), contender.side, {}
-    for one in sets:
+    side, answers = contender.side, {}
+    with contender.open() as answerer:
+        for one in sets:
 
-        def tell(done: int, total: int, what: str = f"{side.name}: {one.name}") -> None:
-            settings.on_progress(what, done, total)
+            def tell(done: int, total: int, what: str = f"{side.name}: {one.name}") -> None:
+                settings.on_progress(what, done, total)
 
-        result = _evaluate(answerer, side, one, one.items, settings, settings.batch_size, tell)
-        settings.keep(side.name, one, result)
-        answers[_key(one)] = result
-    return answers, tuple(_timed(answerer, side, sets, settings, num_timed))
+            result = _evaluate(answerer, side, one, one.items, settings, settings.batch_size, tell)
+            settings.keep(side.name, one, result)
+            answers[_key(one)] = result
+        return answers, tuple(_timed(answerer, side, sets, settings, num_timed))
 
 
 def _evaluate(
