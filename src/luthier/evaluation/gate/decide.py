@@ -126,9 +126,8 @@ def _leaks(found: LeakReport | str, policy: Policy) -> Reason:
         f"{policy.leaks.near_at_most:.1%}); training files: {', '.join(found.train)}"
     )
     if found.exact or near > policy.leaks.near_at_most:
-        return Reason(
-            "leaks", Outcome.MISSED, f"{text}. Scores on them show memory", found.exact, 0, Word.HOLD
-        )
+        text += ". Scores on them show memory; luthier data check TRAIN --test ITEMS --full names them"
+        return Reason("leaks", Outcome.MISSED, text, found.exact, 0, Word.HOLD)
     return Reason("leaks", Outcome.MET, text, found.exact, 0)
 
 
