@@ -32,7 +32,8 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, load_model
 from luthier.pipeline.bundle import bundle_run
 from luthier.pipeline.evaluators import task_evaluators
-from luthier.pipeline.gate import VERDICT, GateJob, run_gate
+from luthier.pipeline.gate import GateJob, run_gate
+from luthier.pipeline.gate_sets import VERDICT
 from luthier.pipeline.identity import model_hash
 from luthier.pipeline.steps import Say, Steps
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
