@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +165,7 @@ class GgufVocabulary:
             ) from error
         return str(texts[0])
 
-    def __enter__(self) -> "GgufVocabulary":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
