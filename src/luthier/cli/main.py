@@ -26,6 +26,7 @@ from luthier.cli import (
     methods,
     models,
     plan,
+    quantize,
     runs,
     sandbox,
     score,
@@ -71,6 +72,7 @@ app.command("gate")(gate.gate)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
+app.command("quantize")(quantize.quantize)
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
