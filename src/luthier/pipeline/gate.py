@@ -30,6 +30,8 @@ from luthier.hashing import hash_file
 from luthier.models.load import load_model
 from luthier.pipeline.contender import Found, find_contender
 from luthier.pipeline.leaks import find_leaks, training_files
+from luthier.pipeline.specialist_report import refresh_report
+from luthier.pipeline.specialist_results import keep_gate_results
 from luthier.registry.specialist_diff import prompt_diff
 from luthier.registry.specialists import PRODUCTION, SpecialistStore
 
@@ -103,6 +105,8 @@ def run_gate(
     ledger.note({one.path: one.hash for one in evidence.sets})
     if candidate.specialist is not None and job.store is not None:
         job.store.attach(candidate.specialist, VERDICT, verdict.to_dict())
+        keep_gate_results(job.store, candidate.specialist, evidence.sets)
+        refresh_report(job.store, candidate.specialist)
     return verdict
 
 

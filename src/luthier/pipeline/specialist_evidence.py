@@ -34,7 +34,7 @@ def pair_told(results: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         return "not measured", ""
     pair = pairs[-1]
     interval = f"{_points(pair['interval']['low'])} to {_points(pair['interval']['high'])}"
-    return f"{_points(pair['difference'])} points", f"{interval} against {pair['first']}: {pair['verdict']}"
+    return f"{_points(pair['difference'])} points", f"{interval} against {pair['first']} on {results[0]['name']}: {pair['verdict']}"
 
 
 def results_section(ref: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

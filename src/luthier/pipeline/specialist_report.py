@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def write_specialist_report(
     return path
 
 
+def refresh_report(store: SpecialistStore, one: Specialist) -> Path | None:
+    """Write the page that lies beside the store; its path, None where the store is no folder."""
+    place = report_place(store, one)
+    return None if place is None else write_specialist_report(store, one, place)
+
+
 def report_place(store: SpecialistStore, one: Specialist) -> Path | None:
     """Where the page of a version lies beside a store in a folder; None where the store is elsewhere."""
     return None if "://" in store.root else Path(store.root) / "reports" / f"{one.ref}.html"
@@ -138,7 +145,7 @@ def _page(known: _Known) -> str:
 def _header(known: _Known) -> str:
     word = str((known.verdict or {}).get("word") or "no verdict")
     pill = html.pill(word, _LOOKS.get(word, "wait" if known.verdict else "quiet"))
-    used = f"Is {' and '.join(known.words)}." if known.words else "Not promoted."
+    used = f"{' and '.join(known.words) or 'not promoted'}".capitalize() + f" on {date.today()}."
     message = str(known.one.manifest.get("message") or "")
     said = f"{message.rstrip('.')}. " if message else ""
     return html.header(known.one.ref, pill, f"{said}{used} Kept {known.one.created[:10]}.")

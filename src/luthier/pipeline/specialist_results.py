@@ -4,12 +4,16 @@ The last result is the specialist's own, those before it are what it is held aga
 Knows nothing of how the answers came to be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from luthier.errors import EvaluationError
 from luthier.evaluation.compare import compare
+from luthier.evaluation.gate.evidence import AskedSet
 from luthier.evaluation.graders import VerdictWord
 from luthier.evaluation.runner import EvalResult, ItemResult
+from luthier.registry.specialist import Specialist
+from luthier.registry.specialists import SpecialistStore
 
 EVALUATION = "evaluation"
 """The kind of the record."""
@@ -31,6 +35,21 @@ def evaluation_record(name: str, results: Sequence[EvalResult], **said: Any) -> 
         "comparison": compare(results).to_dict(),
         "samples": list(_samples(results)),
     }
+
+
+def keep_gate_results(store: SpecialistStore, one: Specialist, sets: Iterable[AskedSet]) -> None:
+    """Keep what a gate measured on each set that both sides were asked; the champion (or the base) comes first.
+
+    A set on which no item could be graded on both sides is left to the verdict's reasons.
+    """
+    for asked in sets:
+        if asked.against is None:
+            continue
+        try:
+            record = evaluation_record(asked.name, (asked.against, asked.candidate), role=asked.role)
+        except EvaluationError:
+            continue
+        store.attach(one, EVALUATION, record)
 
 
 def _samples(results: Sequence[EvalResult]) -> list[dict[str, Any]]:
