@@ -6,7 +6,6 @@ Knows nothing of screens.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from luthier.config import read_yaml
 from luthier.errors import DataError, EvaluationError
-from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.answerers.local import ModelAnswerer
 from luthier.evaluation.gate import GateVerdict, LeakReport, Policy, Side, evaluate_gate
 from luthier.evaluation.gate.evidence import Role
 from luthier.evaluation.gate.gather import Contender, ItemSet, Settings, gather
@@ -69,10 +68,9 @@ class GateJob:
 
 def existing_store() -> SpecialistStore | None:
     """The store of specialists, where there is one already: a gate makes none."""
-    from luthier.registry.specialists import default_store
+    from luthier.registry.specialists import default_store, has_default_store
 
-    root = os.environ.get("LUTHIER_SPECIALISTS") or "specialists"
-    return default_store() if "://" in root or Path(root).is_dir() else None
+    return default_store() if has_default_store() else None
 
 
 def run_gate(

@@ -17,7 +17,7 @@ from luthier.chat.messages import Message
 from luthier.config import Layer
 from luthier.data.checks import check_files
 from luthier.errors import DataError
-from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.answerers.local import ModelAnswerer
 from luthier.evaluation.compare import Comparison, compare
 from luthier.evaluation.gate import Policy, Word
 from luthier.evaluation.gate.screen import summary
