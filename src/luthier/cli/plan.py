@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, model_ref, print_json, quiet_libraries
+from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.train import RecipeAndOverrides, named_options, recipe_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,13 +22,7 @@ _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss",
 
 
 def plan(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, as for luthier train.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Training rows; without any, rows of data.max_length are assumed."),
@@ -83,15 +78,9 @@ class _Asked:
     def __init__(
         self, arguments: list[str], data: list[str] | None, model: str | None, method: str | None
     ) -> None:
-        from luthier.cli.train import recipe_layers
-
-        options: dict[str, Any] = {}
+        options = named_options(model, method)
         if data:
             options["data"] = {"train": data}
-        if model:
-            options["model"] = {"name": model_ref(model)}
-        if method:
-            options["method"] = {"name": method}
         self.assumed = not data and not _names_data(arguments)
         if self.assumed:
             options["data"] = {"train": ["(rows of data.max_length)"]}

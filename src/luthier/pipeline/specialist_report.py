@@ -14,6 +14,7 @@ from typing import Any
 
 from luthier.errors import RegistryError, RunError
 from luthier.files import write_text_atomic
+from luthier.hashing import short_id
 from luthier.page import html
 from luthier.pipeline.specialist_evidence import gate_section, pair_told, results_section, samples_section
 from luthier.pipeline.specialist_results import EVALUATION, FORMAT
@@ -216,7 +217,7 @@ def _data_card(known: _Known) -> str:
 
 
 def _cell(column: str, value: Any) -> Any:
-    return str(value).removeprefix("sha256:")[:12] if column == "sha256" and value else value
+    return short_id(str(value)) if column == "sha256" and value else value
 
 
 def _question(example: Mapping[str, Any]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.hashing import short_id
 from luthier.registry.specialist import Specialist
-from luthier.registry.specialist_diff import short
 from luthier.registry.specialists import SpecialistStore
 
 
@@ -36,11 +36,11 @@ def lineage(store: SpecialistStore, one: Specialist) -> Lineage:
     nodes = {run: ("run", told), own: ("specialist", f"{one.ref} ({one.short_id})")}
     edges = [(run, own)]
     if base := one.manifest.get("base"):
-        nodes["base"] = ("base", f"{base['name']} ({short(str(base['hash']))})")
+        nodes["base"] = ("base", f"{base['name']} ({short_id(str(base['hash']))})")
         edges.append(("base", run))
     for number, entry in enumerate(one.manifest.get("data") or ()):
         named = entry.get("dataset") or entry.get("path")
-        text = f"{entry.get('role')}: {named}, {entry.get('rows')} rows, {short(str(entry.get('sha256')))}"
+        text = f"{entry.get('role')}: {named}, {entry.get('rows')} rows, {short_id(str(entry.get('sha256')))}"
         nodes[f"data:{number}"] = ("data", text)
         edges.append((f"data:{number}", run))
     for number, record in enumerate(store.records(one)):

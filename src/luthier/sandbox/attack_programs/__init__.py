@@ -14,5 +14,5 @@ def program_of(name: str) -> Path:
     """The file that holds an attack's function. Raises KeyError where none does."""
     for module in (outside, kernel, resources):
         if callable(getattr(module, name, None)):
-            return Path(module.__file__)
+            return Path(str(module.__file__))
     raise KeyError(name)
