@@ -31,7 +31,7 @@ from luthier.pipeline.contender import Found, find_contender
 from luthier.pipeline.leaks import find_leaks, training_files
 from luthier.pipeline.specialist_report import refresh_report
 from luthier.pipeline.specialist_results import keep_gate_results
-from luthier.registry.specialist_diff import prompt_diff
+from luthier.registry.specialist_diff import other_prompt
 from luthier.registry.specialists import PRODUCTION, SpecialistStore
 
 VERDICT = "verdict"
@@ -234,10 +234,10 @@ def _leaks(job: GateJob, candidate: Found) -> tuple[LeakReport | str, list[str]]
 
 def _other_prompt(found: Found, system: str | None) -> list[str]:
     """A specialist that is asked with another system prompt than its own is another specialist."""
-    if found.specialist is None or system is None or system == (found.system_prompt or ""):
+    if found.specialist is None or system is None:
         return []
-    lines = prompt_diff(found.system_prompt, system, (f"prompt of {found.name}", "prompt it was asked with"))
-    return ["\n".join([f"{found.name} was asked with another system prompt than its own:", *lines])]
+    told = other_prompt(found.specialist, system)
+    return [] if told is None else [told]
 
 
 def _keep(folder: Path, name: str, one: ItemSet, result: EvalResult) -> None:
