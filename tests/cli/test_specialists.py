@@ -140,6 +140,12 @@ def test_the_page_is_written_at_commit_and_grows_with_what_is_known(run: Path, m
     said = say("results", "lengths@1", str(base), str(own), "--name", "lengths")
     assert "not enough evidence at alpha 0.05: 0 won, 0 lost" in said
     assert "Results: lengths" in page.read_text(encoding="utf-8")
+    assert "evaluation lengths: not enough evidence" in say("lineage", "lengths")
+    say("commit", str(run), "--name", "lengths", "--licence", "MIT")
+    changed = say("diff", "lengths@2", "lengths@1", "--json", code=1)
+    assert "0.0% of 4, +0.0 points against" in changed and "evaluation: lengths" in changed
+    say("remove", "lengths@2")
+    assert not Path("specialists/reports/lengths@2.html").exists()
     out = say("report", "lengths", "--out", "page.html", "--price-per-hour", "1.5")
     assert out.strip() == "page.html" and "at 1.5 an hour" in Path("page.html").read_text(encoding="utf-8")
 

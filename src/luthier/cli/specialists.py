@@ -327,5 +327,10 @@ def import_from(
 @app.command()
 def remove(ref: Ref) -> None:
     """Forget a version. Refused while a word such as production means it."""
-    found = _store().remove(ref)
+    from luthier.pipeline.specialist_report import report_place
+
+    store = _store()
+    found = store.remove(ref)
+    if (page := report_place(store, found)) is not None:
+        page.unlink(missing_ok=True)
     _say(f"removed {found.ref}; luthier specialists verify --collect frees its bytes")

@@ -24,15 +24,23 @@ _MAX_TEXT = 2000
 
 
 def evaluation_record(name: str, results: Sequence[EvalResult], **said: Any) -> dict[str, Any]:
-    """`{format, name, comparison, samples}` and what else is `said`, as JSON values.
+    """`{format, name, word, told, comparison, samples}` and what else is `said`, as JSON values.
+
+    `word` is the verdict of the last pair, `told` its numbers in a line.
 
     Raises EvaluationError with fewer than two results, or where they are not on the same items.
     """
+    comparison = compare(results)
+    own, pair = comparison.entries[-1], comparison.pairs[-1]
+    against = f"{100 * pair.difference:+.1f} points against {pair.first}"
+    told = f"{own.tally.accuracy:.1%} of {own.tally.num_graded}, {against}"
     return {
         "format": FORMAT,
         "name": name,
+        "word": pair.verdict.value,
+        "told": told,
         **said,
-        "comparison": compare(results).to_dict(),
+        "comparison": comparison.to_dict(),
         "samples": list(_samples(results)),
     }
 

@@ -93,10 +93,10 @@ def _bundle(one: Specialist) -> Iterator[tuple[str, str]]:
 
 
 def _results(store: SpecialistStore, one: Specialist) -> Iterator[tuple[str, str]]:
-    """The last record of each kind: its word, or its numbers."""
+    """The last record of each kind and name: its word and what it tells, or its numbers."""
     for record in store.records(one):
         body = record["body"]
-        told = body.get("word") or {
-            key: value for key, value in body.items() if isinstance(value, int | float)
-        }
-        yield record["kind"], told if isinstance(told, str) else json.dumps(told)
+        told = [str(body[key]) for key in ("word", "told") if body.get(key)]
+        numbers = {key: value for key, value in body.items() if isinstance(value, int | float)}
+        named = f"{record['kind']}: {body['name']}" if body.get("name") else record["kind"]
+        yield named, ": ".join(told) or json.dumps(numbers)
