@@ -125,6 +125,10 @@ def test_a_specialist_keeps_its_verdict_and_a_foreign_prompt_is_told(specialist:
     assert not found["warnings"] and found["candidate"]["system_prompt_hash"].startswith("sha256:")
     store = SpecialistStore(Path("specialists"))
     assert store.records(store.find(specialist), "verdict")[0]["body"] == found
+    kept = store.records(store.find(specialist), "evaluation")
+    assert {one["body"]["role"] for one in kept} >= {"domain", "general"}
+    page = (Path(store.root) / "reports" / f"{specialist}.html").read_text(encoding="utf-8")
+    assert f"The word is <strong>{found['word']}</strong>" in page and "(domain)" in page
     promoted = CliRunner().invoke(app, ["specialists", "promote", specialist])
     assert isinstance(promoted.exception, RegistryError) and found["word"] in str(promoted.exception)
     again = invoke(specialist, "--champion", toy, *asked[5:], "--json")

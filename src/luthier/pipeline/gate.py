@@ -37,7 +37,9 @@ from luthier.models.load import load_model
 from luthier.pipeline.contender import Found, find_contender
 from luthier.pipeline.gate_sets import VERDICT, Known, SetFiles, choose_files, read_sets
 from luthier.pipeline.leaks import find_leaks, training_files
-from luthier.registry.specialist_diff import prompt_diff
+from luthier.pipeline.specialist_report import refresh_report
+from luthier.pipeline.specialist_results import keep_gate_results
+from luthier.registry.specialist_diff import other_prompt
 from luthier.registry.specialists import SpecialistStore
 
 MANY_CANDIDATES = 5
@@ -118,6 +120,8 @@ def run_gate(
     ledger.note({one.path: one.hash for one in evidence.sets}, verdict.candidate.hash)
     if candidate.specialist is not None and job.store is not None:
         job.store.attach(candidate.specialist, VERDICT, verdict.to_dict())
+        keep_gate_results(job.store, candidate.specialist, evidence.sets)
+        refresh_report(job.store, candidate.specialist)
     return verdict
 
 
@@ -210,10 +214,10 @@ def _many_tries(files: SetFiles, ledger: Ledger, candidate: Found) -> list[str]:
 
 def _other_prompt(found: Found, system: str | None) -> list[str]:
     """A specialist that is asked with another system prompt than its own is another specialist."""
-    if found.specialist is None or system is None or system == (found.system_prompt or ""):
+    if found.specialist is None or system is None:
         return []
-    lines = prompt_diff(found.system_prompt, system, (f"prompt of {found.name}", "prompt it was asked with"))
-    return ["\n".join([f"{found.name} was asked with another system prompt than its own:", *lines])]
+    told = other_prompt(found.specialist, system)
+    return [] if told is None else [told]
 
 
 def _keep(folder: Path, name: str, one: ItemSet, result: EvalResult) -> None:
