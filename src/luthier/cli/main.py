@@ -25,6 +25,7 @@ from luthier.cli import (
     methods,
     models,
     plan,
+    router,
     runs,
     sandbox,
     score,
@@ -71,6 +72,7 @@ app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
+app.add_typer(router.app, name="router")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")
