@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="router", help="Who answers which question.", no_args_is_help=True)
 
 Named = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME=FILE...", help="A specialist and the questions that are its own.")
+    list[str] | None,
+    typer.Argument(metavar="NAME=FILE...", help="A specialist and the questions that are its own."),
 ]
 General = Annotated[list[str] | None, typer.Option(help="Questions that are no specialist's: files of rows.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,7 +34,8 @@ def train(
     named: Named = None,
     general: General = None,
     specialists: Annotated[
-        list[str] | None, typer.Option("--specialist", help="A specialist of the store: its own examples are its questions.")
+        list[str] | None,
+        typer.Option("--specialist", help="A specialist of the store: its own examples are its questions."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The router's folder.")] = Path("router"),
     json: Json = False,
@@ -77,7 +79,9 @@ def evaluate(
 
     loaded = load_router(router)
     if not named and scores is None:
-        raise ConfigError("expected questions with their owners: luthier router eval ROUTER NAME=FILE... [--general FILE]")
+        raise ConfigError(
+            "expected questions with their owners: luthier router eval ROUTER NAME=FILE... [--general FILE]"
+        )
     report = evaluate_router(loaded, _questions(named), _read(general or [])) if named else None
     cost = regret(loaded, *_scores(scores)) if scores is not None else None
     if json:
@@ -116,7 +120,9 @@ def explain(
     for name, probability in decision.probabilities.items():
         screen.print(f"  {probability:6.1%}  {name}", markup=False)
     screen.print(f"what speaks for {decision.specialist or likeliest}:", markup=False)
-    screen.print("  " + ", ".join(f"{name!r} {weight:+.2f}" for name, weight in reasons), markup=False, soft_wrap=True)
+    screen.print(
+        "  " + ", ".join(f"{name!r} {weight:+.2f}" for name, weight in reasons), markup=False, soft_wrap=True
+    )
 
 
 def _questions(named: Sequence[str]) -> dict[str, list[str]]:
@@ -176,8 +182,12 @@ def _tell(report: "RouterReport") -> None:
 
     screen = console()
     low, high = report.accuracy_interval
-    screen.print(f"{report.accuracy:.1%} of {report.num_questions} questions find their owner ({low:.1%} to {high:.1%})")
-    screen.print(f"{report.answered:.1%} are handed to a specialist, of those {report.answered_right:.1%} to the right one")
+    screen.print(
+        f"{report.accuracy:.1%} of {report.num_questions} questions find their owner ({low:.1%} to {high:.1%})"
+    )
+    screen.print(
+        f"{report.answered:.1%} are handed to a specialist, of those {report.answered_right:.1%} to the right one"
+    )
     if report.auroc is not None:
         screen.print(
             f"{report.general_kept:.1%} of {report.num_general} general ones stay with the base; told apart: AUROC "
@@ -198,6 +208,6 @@ def _tell(report: "RouterReport") -> None:
 
 def _tell_regret(cost: "Regret") -> None:
     console().print(
-        f"{cost.num_items} items: chosen {cost.chosen:.3f}, the best of all {cost.best:.3f}, the base {cost.base:.3f}; regret "
-        f"{cost.regret:.3f}; {cost.harmed} answered worse than by the base (costs {cost.harm:.3f})"
+        f"{cost.num_items} items: chosen {cost.chosen:.3f}, the best of all {cost.best:.3f}, the base {cost.base:.3f}; "
+        f"regret {cost.regret:.3f}; {cost.harmed} answered worse than by the base (costs {cost.harm:.3f})"
     )

@@ -1,4 +1,4 @@
-"""What the rows of some files ask: the last turn before the answer, whatever the format. Knows nothing of who answers."""
+"""What the rows of some files ask: the last turn before the answer, whatever the format. Knows nothing of answers."""
 
 from luthier.data.example import Example
 from luthier.data.formats import read_example, recognise_file
@@ -26,5 +26,7 @@ def read_questions(place: str) -> list[str]:
 
 
 def _asked(example: Example) -> str:
-    turns = [turn.content for turn in example.conversation.messages if turn.role == "user" and turn.content.strip()]
+    turns = [
+        turn.content for turn in example.conversation.messages if turn.role == "user" and turn.content.strip()
+    ]
     return turns[-1] if turns else (example.text or "").strip()

@@ -106,7 +106,10 @@ def test_many_specialists_and_one() -> None:
         ({}, "at least one specialist"),
         ({"a": ["one", "two"]}, "a: expected at least 5 different questions, found 2"),
         ({"base": [str(n) for n in range(9)]}, "cannot be called 'base'"),
-        ({"a": [str(n) for n in range(9)], "b": ["X", "2 ", "p", "q", "r"]}, "'2 ' is a question of a and of b"),
+        (
+            {"a": [str(n) for n in range(9)], "b": ["X", "2 ", "p", "q", "r"]},
+            "'2 ' is a question of a and of b",
+        ),
     ],
 )
 def test_what_cannot_be_learnt_is_refused(questions: dict[str, list[str]], said: str) -> None:
@@ -143,7 +146,7 @@ def test_adding_a_specialist_that_takes_others_questions_is_told(router: Router)
     before = evaluate_router(router, asked, general)
     assert without_harm(before, before) == []
     worse = replace(before, recall=before.recall | {"cooking": 0.5}, general_kept=0.1)
-    assert [line.split(":")[0] for line in without_harm(before, worse)][0] == "cooking"
+    assert without_harm(before, worse)[0].startswith("cooking:")
     assert "general questions" in without_harm(before, worse)[1]
 
 

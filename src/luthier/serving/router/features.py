@@ -36,7 +36,9 @@ def _vectorizers(buckets: int) -> tuple[Any, Any]:
 def counts(texts: Sequence[str], buckets: int) -> csr_matrix:
     """How often each bucket occurs in each of N texts: (N, F = 2 * buckets), sublinear (1 + log of the count)."""
     cut = [text[:MAX_CHARACTERS] for text in texts]
-    found = hstack([vectorizer.transform(cut) for vectorizer in _vectorizers(buckets)], format="csr", dtype=np.float32)
+    found = hstack(
+        [vectorizer.transform(cut) for vectorizer in _vectorizers(buckets)], format="csr", dtype=np.float32
+    )
     np.log(found.data, out=found.data)
     found.data += 1
     return found
@@ -58,10 +60,14 @@ def weighted(counted: csr_matrix, idf_F: NDArray[np.float32]) -> csr_matrix:
     return csr_matrix((values.astype(np.float32), counted.indices, counted.indptr), shape=counted.shape)
 
 
-def strongest(text: str, weights_F: NDArray[np.float32], idf_F: NDArray[np.float32]) -> list[tuple[str, float]]:
+def strongest(
+    text: str, weights_F: NDArray[np.float32], idf_F: NDArray[np.float32]
+) -> list[tuple[str, float]]:
     """The words, pairs and pieces of a text with what each adds to a class of these weights, the largest first."""
     vector = weighted(counts([text], len(idf_F) // 2), idf_F)
-    added = dict(zip(vector.indices.tolist(), (vector.data * weights_F[vector.indices]).tolist(), strict=True))
+    added = dict(
+        zip(vector.indices.tolist(), (vector.data * weights_F[vector.indices]).tolist(), strict=True)
+    )
     named = {name: added[bucket] for name, bucket in _buckets(text[:MAX_CHARACTERS], len(idf_F) // 2)}
     return sorted(named.items(), key=lambda item: -item[1])
 

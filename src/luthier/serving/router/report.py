@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from luthier.errors import ServingError
-from luthier.serving.router.decision import Decision, Word
+from luthier.serving.router.decision import Word
 from luthier.serving.router.router import GENERAL, Router
 
 _BINS = 10
@@ -22,8 +22,8 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class RouterReport:
-    """`accuracy`: of specialists' questions, the likeliest specialist is the owner. `answered_right`: of those handed to
-    a specialist, the owner got it. `curve`: (share answered, share of them right), surest first."""
+    """`accuracy`: of specialists' questions, the likeliest specialist is the owner. `answered_right`: of those handed
+    to a specialist, the owner got it. `curve`: (share answered, share of them right), surest first."""
 
     num_questions: int
     num_general: int
@@ -109,7 +109,9 @@ def regret(router: Router, items: Sequence[str], scores: Mapping[str, Sequence[f
     expected = {*router.specialists, GENERAL}
     if set(scores) != expected or any(len(row) != len(items) for row in scores.values()) or not items:
         found = ", ".join(f"{name}: {len(row)}" for name, row in scores.items())
-        raise ServingError(f"expected {len(items)} scores of each of {', '.join(sorted(expected))}; found {found}")
+        raise ServingError(
+            f"expected {len(items)} scores of each of {', '.join(sorted(expected))}; found {found}"
+        )
     who = [router.route(text).specialist or GENERAL for text in items]
     chosen_N = np.array([scores[name][k] for k, name in enumerate(who)])
     best_N = np.max([np.asarray(row) for row in scores.values()], axis=0)
@@ -133,9 +135,9 @@ def without_harm(before: RouterReport, after: RouterReport, margin: float = 0.01
         for name in before.recall
         if name in after.recall and after.recall[name] < before.recall[name] - margin
     ]
-    if before.general_kept is not None and after.general_kept is not None:
-        if after.general_kept < before.general_kept - margin:
-            found.append(f"of general questions {before.general_kept:.1%} stayed with the base, {after.general_kept:.1%} now")
+    kept, now = before.general_kept, after.general_kept
+    if kept is not None and now is not None and now < kept - margin:
+        found.append(f"of general questions {kept:.1%} stayed with the base, {now:.1%} now")
     return found
 
 
@@ -149,7 +151,10 @@ def _wilson(right: int, total: int) -> tuple[float, float]:
 def _calibration_error(p_NC: NDArray[np.float64], owner_N: NDArray[np.int64]) -> float:
     sure_N, right_N = p_NC.max(axis=1), p_NC.argmax(axis=1) == owner_N
     bin_N = np.minimum((sure_N * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(sure_N[bin_N == k].mean() - right_N[bin_N == k].mean()) * (bin_N == k).mean() for k in set(bin_N.tolist())]
+    gaps = [
+        abs(sure_N[bin_N == k].mean() - right_N[bin_N == k].mean()) * (bin_N == k).mean()
+        for k in set(bin_N.tolist())
+    ]
     return float(sum(gaps))
 
 
@@ -170,6 +175,3 @@ def _confused(
         for (owner, chosen), count in zip(pairs.T.tolist(), times, strict=True)
     ]
     return tuple(sorted(named, key=lambda pair: -pair[2])[:10])
-
-
-__all__ = ["Decision", "Regret", "RouterReport", "auroc", "evaluate_router", "regret", "without_harm"]

@@ -54,17 +54,19 @@ def _check(names: Sequence[str], classes: Sequence[Sequence[str]]) -> None:
     for name, found in zip((*names, "the base (--general)"), classes, strict=True):
         if len(found) < _FEWEST:
             raise ServingError(
-                f"{name}: expected at least {_FEWEST} different questions, found {len(found)}; without them nothing can be "
-                "learnt and measured"
+                f"{name}: expected at least {_FEWEST} different questions, found {len(found)}; without them nothing "
+                "can be learnt and measured"
             )
     if GENERAL in names:
-        raise ServingError(f"a specialist cannot be called {GENERAL!r}: that is the class of all other questions")
+        raise ServingError(
+            f"a specialist cannot be called {GENERAL!r}: that is the class of all other questions"
+        )
     owner: dict[str, str] = {}
     for name, found in zip((*names, GENERAL), classes, strict=True):
         for text in found:
             if (first := owner.setdefault(text.strip().casefold(), name)) != name:
                 raise ServingError(
-                    f"{text[:80]!r} is a question of {first} and of {name}; take it out of one, so that it can be routed"
+                    f"{text[:80]!r} is a question of {first} and of {name}; take it out of one of them"
                 )
 
 
@@ -88,7 +90,9 @@ def _learnt(names: tuple[str, ...], questions: _Questions, trained_on: dict[str,
     return Router(names, weights_FC, bias_C, idf_F, 1.0, Thresholds(), trained_on)
 
 
-def _fit(vectors: object, labels: NDArray[np.int64], num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _fit(
+    vectors: object, labels: NDArray[np.int64], num_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One class against the rest, each class of the same weight: (F, C) and (C,)."""
     from sklearn.linear_model import SGDClassifier
     from sklearn.svm import LinearSVC
