@@ -27,6 +27,7 @@ from luthier.cli import (
     models,
     plan,
     quantize,
+    router,
     runs,
     sandbox,
     score,
@@ -75,6 +76,7 @@ app.command("export")(export.export)
 app.command("quantize")(quantize.quantize)
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
+app.add_typer(router.app, name="router")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")
