@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import eval_perplexity, eval_plan, eval_stored
+from luthier.cli import eval_baselines, eval_perplexity, eval_plan, eval_stored
 from luthier.cli.common import console, print_json, read_text_option
 from luthier.cli.default_verb import DefaultVerb
 from luthier.cli.eval_models import MODELS_HELP, ApiKeyVariable, Concurrency, Dtype, Timeout
@@ -97,7 +97,9 @@ def evaluate(
                     prompt, max_new_tokens, batch_size, temperature=temperature, resume=resume
                 )
                 runs = _runs(answerer, one, manner, repeats, samples, store)
-                path = _save(runs, out, f"{_slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
+                path = _save(
+                    runs, out, f"{eval_tasks.slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}"
+                )
                 summaries.append(eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price))
     if json:
         print_json(summaries)
@@ -109,6 +111,7 @@ def evaluate(
         console().print(f"answers: {entry['answers']}", soft_wrap=True)
 
 
+app.command("baselines")(eval_baselines.baselines)
 app.command("list")(eval_stored.list_stored)
 app.command("show")(eval_stored.show)
 app.command("plan")(eval_plan.plan)
@@ -224,7 +227,3 @@ def _prompt_mark(system: str | None) -> str:
     from luthier.hashing import hash_text
 
     return f"-prompt-{hash_text(system).removeprefix('sha256:')[:6]}" if system else ""
-
-
-def _slug(ref: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./"))
