@@ -265,13 +265,15 @@ def side_by_side(
     scored: "list[tuple[GraderScores, ...]]",
     pairs: "tuple[Pair, ...]",
 ) -> "Table":
-    """One row per way to ask: accuracy, the first figure of the first grader, and the trained model against it."""
+    """One row per way to ask: accuracy, the first grader's next figure, and the trained model against it."""
     from rich.table import Table
     from rich.text import Text
 
     from luthier.evaluation.stats import wilson_interval
 
-    figures = [one[0].figures[0] if one and one[0].figures else None for one in scored]
+    figures = [
+        next((figure for figure in one[0].figures if figure.name != "accuracy"), None) for one in scored
+    ]
     named = next((figure.name for figure in figures if figure is not None), "")
     shown = Table(title=f"{task.name}: {len(task.items)} items", title_justify="left")
     columns = ("", "right", "accuracy (95%)", named, "trained won/lost", "p")
