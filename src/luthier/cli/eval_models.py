@@ -15,7 +15,7 @@ from luthier.cli.common import console, model_ref, quiet_libraries, specialist
 if TYPE_CHECKING:
     from luthier.evaluation.answerers.opening import OpenedAnswerer
 
-MODELS_HELP = "Runs, folders, embedded names, hub ids, specialists (NAME@VERSION), or URL#MODEL."
+MODELS_HELP = "Runs, folders, embedded names, hub ids, specialists (NAME@VERSION), FILE.gguf, or URL#MODEL."
 
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16; of local models.")]
 ApiKeyVariable = Annotated[
