@@ -75,3 +75,25 @@ def peft_merged(base: Path, adapter: Path) -> Mapping[str, torch.Tensor]:
     )
     state: Mapping[str, torch.Tensor] = model.merge_and_unload().state_dict()
     return state
+
+
+def teach_to_stop(base: Path, adapter: Path, num_tokens: int = 12) -> None:
+    """Let the end of a turn win where the adapted model would say its commonest word: answers then end."""
+    from collections import Counter
+
+    from safetensors.torch import load_file, save_file
+
+    from luthier.export.certificate.probes import built_in
+    from luthier.models.generate import Sampling, generate
+    from luthier.models.load import load_model
+
+    loaded = load_model(str(adapter), dtype="float32", device="cpu")
+    prompts = [loaded.renderer.prompt(probe.messages, probe.tools) for probe in built_in(loaded.renderer)[0]]
+    answers = generate(loaded, prompts, Sampling(max_new_tokens=num_tokens))
+    said = Counter(token for answer in answers for token in set(answer[2:]))
+    path = base / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors["lm_head.weight"]
+    for token, _ in said.most_common(1):
+        head[loaded.renderer.end_of_turn_id] = head[token] * 1.05
+    save_file(tensors, path, {"format": "pt"})

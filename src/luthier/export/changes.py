@@ -1,9 +1,9 @@
 """What an adapter does to each stored tensor of its base: a word for the plan, and the arithmetic, in float32.
 
 LoRA: W + s B A, s = alpha / r, or alpha / sqrt(r) for rsLoRA (Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023,
-arXiv:2312.03732). DoRA: m (W + s B A) / |W + s B A| by output (Liu et al. 2024, arXiv:2402.09353). IA3: channels times l
-(Liu et al. 2022, arXiv:2205.05638). modules_to_save: the whole tensor. All but a transposed DoRA work on any rows of a
-tensor alone. What is not one of these is said so, and left to PEFT. Knows nothing of where the base lies.
+arXiv:2312.03732). DoRA: m (W + s B A) / |W + s B A| by output (Liu et al. 2024, arXiv:2402.09353). IA3: channels
+times l (Liu et al. 2022, arXiv:2205.05638). modules_to_save: the whole tensor. All but a transposed DoRA work on any
+rows of a tensor alone. What is not one of these is said so, and left to PEFT. Knows nothing of where the base lies.
 """
 
 import json
@@ -147,7 +147,7 @@ def _module_changes(
 
 
 def scale_of(module: str, config: Mapping[str, Any]) -> float:
-    """What B A is multiplied with: alpha / r, or alpha / sqrt(r); single modules may have an alpha and r of their own."""
+    """What B A is multiplied with: alpha / r, or alpha / sqrt(r); a module may have an alpha and an r of its own."""
     from peft.utils.other import get_pattern_key
 
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}

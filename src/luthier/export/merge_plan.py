@@ -54,7 +54,7 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What a merge will write. `whole_because`: why it needs the whole model in memory; None: it is merged by the piece.
+    """What a merge will write. `whole_because`: why it needs the whole model in memory; None: merged by the piece.
 
     `config`: the merged model's, as transformers keeps it.
     """
@@ -87,7 +87,7 @@ class MergePlan:
 
     @property
     def memory_bytes(self) -> int:
-        """What the merge holds at most, beside the libraries: the adapter and a few pieces, or the whole model twice."""
+        """What the merge holds at most beside the libraries: adapter and a few pieces, or the whole model twice."""
         if self.whole_because is not None:
             return 2 * sum(4 * prod(tensor.shape) for tensor in self.tensors)
         pieces = max((_piece_bytes(tensor) for tensor in self.tensors), default=0)
@@ -204,8 +204,8 @@ def _note_shapes(config: Any, tensors: tuple[TensorPlan, ...]) -> None:
     heads = {t.shape[0] for t in tensors if t.name == "lm_head.weight"}
     if heads and heads != rows:
         raise ExportError(
-            f"the adapter gives {rows.pop()} rows to the embeddings and {heads.pop()} to the head: both must know every "
-            "token. Save both (modules_to_save)"
+            f"the adapter gives {rows.pop()} rows to the embeddings and {heads.pop()} to the head: both must know "
+            "every token. Save both (modules_to_save)"
         )
     if rows:
         config.vocab_size = rows.pop()
