@@ -4,6 +4,7 @@ A token is one character: the tokenizer knows each of its own, so a text of n ch
 that reads the same file trains on the same ids. Knows nothing of trainers.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ def model_folder(shape: str, folder: Path, *, dtype: str = "float32") -> Path:
     return folder
 
 
+@functools.cache
 def tokenizer() -> Any:
     """A token for each character of its own, and the control tokens of the template."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers

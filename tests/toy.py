@@ -124,11 +124,13 @@ def tiny_model(architecture: str = "llama", vocab_size: int = 512, seed: int = 0
     if architecture in ("gemma2", "gemma3_text"):
         sizes["layer_types"] = ["sliding_attention", "full_attention"]
         sizes["query_pre_attn_scalar"] = 8
-    if architecture in MIXTURES:
-        count = "num_experts" if architecture == "qwen3_moe" else "num_local_experts"
+    if architecture in (*MIXTURES, "qwen2_moe"):
+        count = "num_local_experts" if architecture == "mixtral" else "num_experts"
         sizes |= {count: 4, "num_experts_per_tok": 2}
-    if architecture == "qwen3_moe":
+    if architecture in ("qwen2_moe", "qwen3_moe"):
         sizes["moe_intermediate_size"] = 16
+    if architecture == "qwen2_moe":
+        sizes["shared_expert_intermediate_size"] = 24
     if architecture in ("phi3", "granite", "olmo2"):
         del sizes["head_dim"]
     ends = {"bos_token_id": 0, "eos_token_id": 0}

@@ -86,20 +86,25 @@ def atomic_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write piece by piece; it takes the name `path` only when the block ends well."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A name to write to, for libraries that open files themselves; renamed to `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
+        fsync_path(beside)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece; it takes the name `path` only when the block ends well."""
+    with atomic_path(path) as beside, beside.open("wb") as file:
+        yield file
 
 
 @contextlib.contextmanager

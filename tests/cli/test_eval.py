@@ -1,13 +1,15 @@
-"""`luthier eval`: the group with a verb that needs no name, and the plan of how many items."""
+"""`luthier eval`: the verb that needs no name, the plan of how many items, and what is asked, kept and shown."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from luthier.cli.main import app
-from luthier.errors import EvaluationError
+from luthier.errors import ConfigError, EvaluationError
 from luthier.evaluation import stats
+from tests.models.chat_server import Request, chat_server, completion
 
 
 def said(*arguments: str) -> str:
@@ -51,3 +53,62 @@ def test_the_verb_run_needs_no_name(arguments: list[str]) -> None:
     assert isinstance(result.exception, EvaluationError)
     assert "absent.jsonl: cannot read the evaluation items" in str(result.exception)
     assert "plan" in said("eval", "--help") and "run" in said("eval", "--help")
+
+
+ITEMS = "\n".join(
+    json.dumps({"id": str(n), "question": f"What is {n} plus 1?", "answer": n + 1}) for n in (1, 2)
+)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> str:
+    (tmp_path / "sums.jsonl").write_text(ITEMS, encoding="utf-8")
+    return str(tmp_path / "sums.jsonl")
+
+
+def calculated(request: Request) -> str:
+    number = int(str(request["messages"][-1]["content"]).split()[2])
+    return str(number + 1) if number == 1 else "I do not know."
+
+
+def test_a_server_is_evaluated_kept_listed_and_shown(tmp_path: Path, items: str) -> None:
+    out = str(tmp_path / "kept")
+    with chat_server(calculated) as (url, seen):
+        command = ["eval", f"{url}#served", "--items", items, "--out", out, "--json"]
+        (summary,) = json.loads(said(*command, "--price-in", "1000000", "--price-out", "0"))
+        assert (summary["num_passed"], summary["num_failed"], summary["cost"]) == (1, 1, 14.0)
+        assert summary["speed"]["p50_latency_seconds"] > 0
+        said(*command)
+        assert len(seen) == 4, "a server is asked again, unless told otherwise"
+        said(*command, "--resume")
+        assert len(seen) == 4
+        text = said(*command[:-1], "--repeats", "2", "--speed")
+    assert "verdicts that change by themselves" in text and "latency p95" in text
+    rows = json.loads(said("eval", "list", "--folder", out, "--json"))
+    assert [row["num_answered"] for row in rows] == [2, 2, 2, 2] and rows[0]["asked"]["repeat"] == 1
+    shown = said("eval", "show", "1", "--folder", out, "--failed")
+    assert "1 of 2 right" in shown and "'I do not know.'" in shown and "'2'" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", "2"], "they are all the same"),
+        (["--repeats", "2", "--temperature", "1"], "--repeats measures what changes"),
+        (["--price-in", "1"], "both prices"),
+        (["--api-key-variable", "LUTHIER_NO_SUCH_KEY"], "LUTHIER_NO_SUCH_KEY, which is not set"),
+    ],
+)
+def test_options_that_would_do_nothing_are_errors(items: str, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["eval", "http://localhost:1/v1#m", "--items", items, *options])
+    assert isinstance(result.exception, ConfigError) and message in str(result.exception)
+
+
+def test_answers_that_were_cut_are_counted_and_shown(tmp_path: Path, items: str) -> None:
+    with chat_server(lambda _: completion("2 and then", finish_reason="length")) as (url, _):
+        text = said("eval", f"{url}#served", "--items", items, "--out", str(tmp_path / "kept"))
+    assert "cut at the limit of tokens" in text
+    with pytest.raises(EvaluationError, match="nothing was evaluated into this folder"):
+        CliRunner().invoke(
+            app, ["eval", "list", "--folder", str(tmp_path / "absent")], catch_exceptions=False
+        )

@@ -176,10 +176,14 @@ def test_every_seed_fills_its_quotas() -> None:
 
 def test_files_hold_the_rows(tmp_path: Path) -> None:
     paths = write_demo_dataset(tmp_path / "demo", seed=0)
-    assert set(paths) == {"train", "valid", "test", "other", "facts_prompt"}
+    assert set(paths) == {"train", "valid", "test", "other", "ordinary", "facts_prompt"}
     for name in ("train", "valid", "test", "other"):
         rows = [json.loads(line) for line in paths[name].read_text(encoding="utf-8").splitlines()]
         assert rows == list(getattr(DATASET, name))
+    asked = [
+        json.loads(line)["question"] for line in paths["ordinary"].read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(asked) == 60 and set(asked) <= {row["question"] for row in DATASET.test}
     assert paths["facts_prompt"].read_text(encoding="utf-8").strip() == DATASET.facts_prompt
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(
         p.name for p in paths.values()

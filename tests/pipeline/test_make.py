@@ -9,6 +9,7 @@ from tests.training.toys import model_folder
 
 from luthier.errors import DataError
 from luthier.pipeline.make import Outcome, SpecialistJob, make_specialist
+from luthier.registry.specialists import SpecialistStore
 from luthier.training.tracking import Trackers
 
 ANSWERS = {"How wide is it?": "It is 68 metres wide.", "How high is it?": "It is 3 metres high."}
@@ -57,12 +58,23 @@ def make(what: SpecialistJob) -> tuple[Outcome, dict[str, str]]:
 def test_every_step_is_told_and_kept(tmp_path: Path) -> None:
     outcome, told = make(job(tmp_path))
     assert list(told) == [
-        "check the data", "measure the base", "train", "evaluate", "compare", "merge", "verify", "ask it",
+        "check the data", "measure the base", "train", "evaluate", "compare", "merge", "verify", "ask it", "gate",
     ]  # fmt: skip
     assert [entry.tally.num_graded for entry in outcome.comparison.entries] == [2, 2, 2]
     assert outcome.certificate["word"] == "same" and outcome.run["steps"] == 4
     kept = json.loads((tmp_path / "job" / "outcome.json").read_text())
     assert kept == json.loads(json.dumps(outcome.to_dict()))
+    assert (
+        outcome.gate["word"] == "not enough evidence"
+        and outcome.specialist == "specialist@1"
+        and not outcome.promoted
+    )
+    assert {one["role"]: one["num_items"] for one in outcome.gate["sets"]} == {
+        "domain": 2, "golden": 1, "general": 100, "ordinary": 60,
+    }  # fmt: skip
+    store = SpecialistStore(tmp_path / "job" / "specialists")
+    (record,) = store.records(store.find("specialist@1"), "verdict")
+    assert record["body"] == outcome.gate
     answers = list((tmp_path / "job" / "answers").glob("tuned-test.jsonl"))
     assert len(answers) == 1 and (outcome.run_folder / "report.html").is_file()
 
@@ -72,7 +84,7 @@ def test_done_steps_are_read_back_and_changed_inputs_are_done_again(tmp_path: Pa
     again, told = make(job(tmp_path))
     assert again.to_dict() == first.to_dict()
     repeated = {name for name, line in told.items() if line.endswith("(done before)")}
-    assert repeated == {"check the data", "measure the base", "train", "evaluate", "merge", "verify"}
+    assert repeated == {"check the data", "measure the base", "train", "evaluate", "merge", "verify", "gate"}
     _, told = make(job(tmp_path, steps=5))
     repeated = {name for name, line in told.items() if line.endswith("(done before)")}
     assert repeated == {"check the data", "measure the base"}, (

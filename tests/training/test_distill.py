@@ -1,6 +1,8 @@
 """Distillation: TRL's generalized divergence, a float64 reference, and runs from a teacher on the disk."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +173,21 @@ def test_a_run_reads_its_teacher_once(tmp_path: Path) -> None:
     for number, top_k in enumerate((8, None)):
         plan = plan_job(layers(tmp_path, alpha=0.0, top_k=top_k))
         run = create_run(tmp_path / f"run-{number}", recipe_yaml="{}", data_manifest=plan.data_manifest)
-        heard: list[tuple[str, int, int]] = []
+        bars: list[tuple[str, int, list[float]]] = []
 
-        def hear(what: str, done: int, total: int, into: list[tuple[str, int, int]] = heard) -> None:
-            into.append((what, done, total))
+        @contextmanager
+        def bar(
+            what: str, total: int, *, unit: str, into: list[tuple[str, int, list[float]]] = bars
+        ) -> Iterator[Callable[[float], None]]:
+            into.append((what, total, steps := []))
+            yield steps.append
 
-        run_job(plan, run, tracker=MetricsFile(run), preparing=hear)
+        run_job(plan, run, tracker=MetricsFile(run), bar=bar)
         # The student begins as its own teacher: nothing is to be learnt at the first step.
         steps = [event for event in run.read_metrics() if event["event"] == "step"]
         assert steps[0]["loss"] == pytest.approx(0, abs=1e-5)
-        assert heard[0][0] == "the teacher's soft labels" and heard[-1][1] == heard[-1][2]
+        assert bars and all(what == "the teacher's soft labels" for what, _, _ in bars)
+        assert all(sum(done) == total for _, total, done in bars)
         written = (run.folder / "teacher" / "key.json").stat().st_mtime_ns
         run_job(plan, run, tracker=MetricsFile(run), resume=True)
         assert (run.folder / "teacher" / "key.json").stat().st_mtime_ns == written

@@ -213,14 +213,13 @@ def test_killed_three_times_the_losses_are_bit_identical(tmp_path: Path) -> None
     seen: dict[str, str] = {}
     mode = "fresh"
     for kill_after in sorted(random.Random(0).sample(range(2, 9), 3)):
-        process = child(tmp_path / "killed", mode, pause=0.05)
-        assert process.stdout is not None
-        for count, line in enumerate(process.stdout, start=1):
-            seen |= losses_in(line)
-            if count == kill_after:
-                process.send_signal(signal.SIGKILL)
-                break
-        process.wait()
+        with child(tmp_path / "killed", mode, pause=0.05) as process:
+            assert process.stdout is not None
+            for count, line in enumerate(process.stdout, start=1):
+                seen |= losses_in(line)
+                if count == kill_after:
+                    process.send_signal(signal.SIGKILL)
+                    break
         mode = "resume"
     seen |= losses_in(child(tmp_path / "killed", "resume").communicate()[0])
     assert seen == straight

@@ -13,7 +13,8 @@ from luthier.data.forest import forests
 from luthier.training.loop import forward_backward
 from luthier.training.objectives import OBJECTIVES, make_objective
 from luthier.training.row_findings import find_rows
-from luthier.training.row_losses import FILE, RowHistory, RowLosses, read_row_losses
+from luthier.training.row_history import FILE, RowHistory, read_row_losses
+from luthier.training.row_losses import RowLosses
 from tests.training.pairs import DPO, plain_rows, random_units
 from tests.training.test_preferences import EXACT, exact_model, learner_of
 from tests.training.toys import dropout_model, random_rows, run_loop

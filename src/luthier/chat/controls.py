@@ -74,13 +74,13 @@ class ControlTokens:
             if token.special or (token.content in template and not token.content.isspace())
         }
         self._special = {text for text, i in self.ids.items() if i in self.special_ids}
-        self._any_pattern = _pattern(self.ids)
-        self._special_pattern = _pattern(self._special)
+        self._any_pattern = any_of(self.ids)
+        self._special_pattern = any_of(self._special)
 
     def add_special(self, token_id: int) -> None:
         """Count a control token as special though the tokenizer does not flag it (an end of turn)."""
         self._special |= {text for text, i in self.ids.items() if i == token_id}
-        self._special_pattern = _pattern(self._special)
+        self._special_pattern = any_of(self._special)
 
     def quoted_in(self, value: Any, *, special_only: bool = False) -> bool:
         """Whether a control string stands in any string of this JSON value, keys included."""
@@ -90,7 +90,7 @@ class ControlTokens:
     def hide(self, value: Any, shield: Shield, *, special_only: bool = False) -> Any:
         """The same JSON value with every control string under its private name."""
         pattern = self._special_pattern if special_only else self._any_pattern
-        return _map_strings(value, lambda text: pattern.sub(lambda found: shield.names[found[0]], text))
+        return map_strings(value, lambda text: pattern.sub(lambda found: shield.names[found[0]], text))
 
     def shield(self, value: Any) -> Shield:
         """Private names that occur nowhere in this JSON value. Raises DataError if all are taken."""
@@ -166,7 +166,7 @@ class ControlTokens:
         # A template that escapes its JSON to ASCII writes a private name in this form.
         swap.update({json.dumps(name)[1:-1]: text for text, name in names.items()})
         forbidden = frozenset(i for i in self.ids.values() if i not in twin_to_id)
-        return Shield(names, twin, twin_to_id, forbidden, swap, _pattern(swap))
+        return Shield(names, twin, twin_to_id, forbidden, swap, any_of(swap))
 
 
 def _make_twin(backend: Any, names: Mapping[str, str]) -> Any:
@@ -228,7 +228,7 @@ def _run(backend: Any, text: str) -> Any:
         ) from error
 
 
-def _pattern(texts: Iterable[str]) -> re.Pattern[str]:
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     """Matches any of the texts, the longest first as tokenizers do; nothing if there are none."""
     return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or "(?!)")
 
@@ -245,11 +245,11 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(item)
 
 
-def _map_strings(value: Any, change: Any) -> Any:
+def map_strings(value: Any, change: Any) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {_map_strings(key, change): _map_strings(item, change) for key, item in value.items()}
+        return {map_strings(key, change): map_strings(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_map_strings(item, change) for item in value]
+        return [map_strings(item, change) for item in value]
     return value

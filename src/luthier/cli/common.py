@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from luthier.models.load import LoadedModel
+    from luthier.registry.specialist import Specialist
+    from luthier.registry.specialists import SpecialistStore
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -29,13 +31,35 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def model_ref(ref: str) -> str:
-    """A run folder stands for the model that came out of it; anything else is what it says.
+def specialist(ref: str) -> "tuple[SpecialistStore, Specialist] | None":
+    """The specialist that is meant: NAME@VERSION always, a bare NAME where the store has it and nothing else is it.
 
-    Raises RunError where the run has not finished and so has no model.
+    Raises RegistryError where NAME@VERSION is not there.
+    """
+    from luthier.models.embedded import EMBEDDED
+    from luthier.registry.specialist import NAME
+    from luthier.registry.specialists import default_store, has_default_store
+
+    name, at, _ = ref.partition("@")
+    if ref in EMBEDDED or not NAME.fullmatch(name) or Path(ref).exists():
+        return None
+    if not at and not (has_default_store() and name in default_store().names()):
+        return None
+    store = default_store()
+    return store, store.find(ref)
+
+
+def model_ref(ref: str) -> str:
+    """A run folder stands for the model that came out of it, a specialist for its own; anything else is what it says.
+
+    Raises RunError where the run has not finished and so has no model, RegistryError where there is no such specialist.
     """
     from luthier.errors import RunError
     from luthier.registry.runs import is_run, open_run
+
+    if (found := specialist(ref)) is not None:
+        store, one = found
+        return str(store.opened(one) / "model")
 
     folder = Path(ref)
     if not is_run(folder):

@@ -20,19 +20,20 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the data and of the training.")] = 0,
     fresh: Annotated[bool, typer.Option(help="Forget steps that were done before.")] = False,
 ) -> None:
-    """Make a rugby-league specialist: check, train, evaluate, compare, merge, verify, ask."""
+    """Make a rugby-league specialist: check, train, evaluate, compare, merge, verify, ask, gate."""
     import time
 
     from luthier.demo.dataset import CLOSING_QUESTION, write_demo_dataset
-    from luthier.demo.recipe import PROMPTS, RECIPE
+    from luthier.demo.recipe import POLICY, PROMPTS, RECIPE
     from luthier.errors import Interrupted
+    from luthier.evaluation.gate import Policy
     from luthier.pipeline.make import SpecialistJob, make_specialist
     from luthier.training.progress import Progress
 
     quiet_libraries()
     screen, started = console(), time.perf_counter()
-    if fresh and (folder / "steps").is_dir():
-        shutil.rmtree(folder / "steps")
+    for done in ("steps", "gate") if fresh else ():
+        shutil.rmtree(folder / done, ignore_errors=True)
     paths = write_demo_dataset(folder / "data", seed)
     facts = paths["facts_prompt"].read_text(encoding="utf-8").strip()
     job = SpecialistJob(
@@ -41,6 +42,9 @@ def demo(
         valid=paths["valid"],
         test=paths["test"],
         other=paths["other"],
+        ordinary=paths["ordinary"],
+        name="rugby-league",
+        policy=Policy.model_validate(POLICY),
         prompts={name: prompt.format(facts=facts) for name, prompt in PROMPTS.items()},
         question=CLOSING_QUESTION,
         folder=folder,
@@ -98,11 +102,18 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
         f"{tuned.tally.accuracy:.1%} of {tuned.tally.num_graded} answered without the field's numbers",
     )
     screen.print(table)
+    screen.print(f"\nGate: {outcome.specialist} against {outcome.gate['champion']['name']}", markup=False)
+    for reason in outcome.gate["reasons"]:
+        screen.print(f"  {reason['criterion']:<13} {reason['outcome']}: {reason['text']}", markup=False)
+    screen.print(f"[bold]{outcome.gate['word']}[/bold]")
 
 
 def _next_commands(screen: "Console", outcome: "Outcome") -> None:
     screen.print("Next:")
     screen.print(f"  luthier chat {outcome.run_folder}", markup=False)
+    screen.print(
+        f"  LUTHIER_SPECIALISTS={outcome.run_folder.parent / 'specialists'} luthier specialists", markup=False
+    )
     screen.print("  luthier data check YOUR.jsonl --valid YOUR-valid.jsonl", markup=False)
     screen.print(
         "  luthier train --data YOUR.jsonl --valid YOUR-valid.jsonl --model Qwen/Qwen3-0.6B", markup=False

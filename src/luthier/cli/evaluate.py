@@ -1,16 +1,23 @@
 """`luthier eval` and `luthier compare`: answers, verdicts, and what they prove."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import eval_perplexity, eval_plan
-from luthier.cli.common import console, load, print_json, read_text_option
+from luthier.cli import eval_perplexity, eval_plan, eval_stored
+from luthier.cli.common import console, print_json, read_text_option
 from luthier.cli.default_verb import DefaultVerb
+from luthier.cli.eval_models import MODELS_HELP, ApiKeyVariable, Concurrency, Dtype, Timeout
 
 if TYPE_CHECKING:
+    from luthier.cli.eval_tasks import Manner
+    from luthier.evaluation.answerers.opening import OpenedAnswerer
     from luthier.evaluation.runner import EvalResult
+    from luthier.evaluation.speed import Price
+    from luthier.evaluation.store import EvalStore
+    from luthier.evaluation.tasks.definition import Task
 
 app = typer.Typer(
     cls=DefaultVerb,
@@ -22,7 +29,9 @@ Items = Annotated[Path | None, typer.Option(help="Evaluation items (JSONL).")]
 System = Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")]
 NewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Money = Annotated[
+    float | None, typer.Option(min=0, help="Price of a million tokens (read: in, written: out).")
+]
 
 
 @app.callback()
@@ -32,7 +41,7 @@ def _eval() -> None:
 
 @app.command("run")
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="Runs, folders, embedded names or hub ids.")],
+    models: Annotated[list[str], typer.Argument(help=MODELS_HELP)],
     items: Items = None,
     task: Annotated[
         list[Path] | None, typer.Option(help="A task (YAML); may be given several times.")
@@ -45,40 +54,124 @@ def evaluate(
         int | None, typer.Option(min=1, help="Longest answer, in tokens: 64, or what the task says.")
     ] = None,
     batch_size: Batch = 32,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Ask the same so often, and say what changed by itself.")
+    ] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each item, at --temperature: pass@k.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token each time.")] = 0.0,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume", help="Use answers that are kept. Default: yes, but not for URL#MODEL."
+        ),
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="Show latency and tokens per second.")] = False,
+    price_in: Money = None,
+    price_out: Money = None,
+    unsafe_execution: Annotated[
+        bool, typer.Option("--unsafe-execution", help="Run answers of code tasks where no wall holds.")
+    ] = False,
     dtype: Dtype = "auto",
+    api_key_variable: ApiKeyVariable = None,
+    timeout: Timeout = 60.0,
+    concurrency: Concurrency = 4,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask models every item and grade the answers. Greedy decoding, the training template."""
+    """Ask models every item and grade the answers: greedy, with the training template, unless told otherwise."""
     from luthier.cli import eval_tasks
-    from luthier.errors import ConfigError
-    from luthier.evaluation.runner import save_result
+    from luthier.cli.eval_models import Opening, opened, system_prompt
+    from luthier.evaluation.store import EvalStore
 
-    tasks = [eval_tasks.read(path) for path in task or ()]
-    if items is not None:
-        tasks.insert(0, eval_tasks.of_items(items))
-    if not tasks:
-        raise ConfigError("expected --items FILE or --task FILE, found neither")
-    prompt = read_text_option(system)
+    _check_counts(repeats, samples, temperature)
+    price = _price(price_in, price_out)
+    tasks = _tasks(items, task, unsafe_execution)
+    given = read_text_option(system)
+    store = EvalStore(out)
+    opening = Opening(dtype, api_key_variable, timeout, concurrency)
     summaries = []
     for ref in models:
-        loaded = load(ref, dtype=dtype)
-        for one in tasks:
-            result, scores = eval_tasks.ask(loaded, ref, one, prompt, max_new_tokens, batch_size)
-            path = out / f"{_slug(ref)}{_prompt_mark(result.system_prompt)}-{one.name}.jsonl"
-            save_result(result, path)
-            summaries.append(eval_tasks.summary(result, one, scores, path))
-        del loaded
+        with opened(ref, opening) as answerer:
+            for one in tasks:
+                prompt = system_prompt(ref, given, one.generation.system)
+                manner = eval_tasks.Manner(
+                    prompt, max_new_tokens, batch_size, temperature=temperature, resume=resume
+                )
+                runs = _runs(answerer, one, manner, repeats, samples, store)
+                path = _save(runs, out, f"{_slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
+                summaries.append(eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price))
     if json:
         print_json(summaries)
         return
     for one in tasks:
-        console().print(eval_tasks.table([entry for entry in summaries if entry["task"] == one.name], one))
+        entries = [entry for entry in summaries if entry["task"] == one.name]
+        console().print(eval_tasks.table(entries, one, speed=speed))
     for entry in summaries:
         console().print(f"answers: {entry['answers']}", soft_wrap=True)
 
 
+app.command("list")(eval_stored.list_stored)
+app.command("show")(eval_stored.show)
 app.command("plan")(eval_plan.plan)
 app.command("perplexity")(eval_perplexity.perplexity)
+
+
+def _check_counts(repeats: int, samples: int, temperature: float) -> None:
+    from luthier.errors import ConfigError
+
+    if repeats > 1 and temperature > 0:
+        raise ConfigError("--repeats measures what changes at temperature 0; for samples, give --samples")
+    if samples > 1 and temperature == 0:
+        raise ConfigError("--samples: at temperature 0 they are all the same; give --temperature 0.8")
+
+
+def _price(price_in: float | None, price_out: float | None) -> "Price | None":
+    from luthier.errors import ConfigError
+    from luthier.evaluation.speed import Price
+
+    if price_in is None and price_out is None:
+        return None
+    if price_in is None or price_out is None:
+        raise ConfigError("a cost takes both prices per million tokens: --price-in and --price-out")
+    return Price(price_in, price_out)
+
+
+def _tasks(items: Path | None, files: list[Path] | None, unsafe_execution: bool) -> "list[Task]":
+    from luthier.cli import eval_tasks
+    from luthier.errors import ConfigError
+
+    tasks = [eval_tasks.read(path, unsafe_execution=unsafe_execution) for path in files or ()]
+    if items is not None:
+        tasks.insert(0, eval_tasks.of_items(items))
+    if not tasks:
+        raise ConfigError("expected --items FILE or --task FILE, found neither")
+    return tasks
+
+
+def _runs(
+    answerer: "OpenedAnswerer",
+    task: "Task",
+    manner: "Manner",
+    repeats: int,
+    samples: int,
+    store: "EvalStore",
+) -> "list[EvalResult]":
+    """One run, or samples with their seeds, or repeats: a local model's in ever smaller batches, padded otherwise."""
+    from luthier.cli import eval_tasks
+
+    runs = [eval_tasks.ask(answerer, task, replace(manner, seed=seed), store) for seed in range(samples)]
+    for repeat in range(1, repeats):
+        size = manner.batch_size if answerer.may_change else max(1, manner.batch_size >> repeat)
+        runs.append(eval_tasks.ask(answerer, task, replace(manner, repeat=repeat, batch_size=size), store))
+    return runs
+
+
+def _save(runs: "list[EvalResult]", out: Path, name: str) -> Path:
+    """Write each run; gives the place of the first."""
+    from luthier.evaluation.runner import save_result
+
+    for number, run in enumerate(runs, start=1):
+        save_result(run, out / (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl"))
+    return out / f"{name}.jsonl"
 
 
 def compare(
@@ -91,14 +184,21 @@ def compare(
     max_new_tokens: NewTokens = 64,
     batch_size: Batch = 32,
     dtype: Dtype = "auto",
+    api_key_variable: ApiKeyVariable = None,
+    timeout: Timeout = 60.0,
+    concurrency: Concurrency = 4,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models on the same items: exact McNemar test, bootstrap interval, table per tag."""
+    from luthier.cli import eval_tasks
+    from luthier.cli.eval_models import Opening, opened, system_prompt
     from luthier.errors import EvaluationError
     from luthier.evaluation.compare import compare as compare_results
     from luthier.evaluation.compare import render_comparison
     from luthier.evaluation.runner import load_result
 
+    opening = Opening(dtype, api_key_variable, timeout, concurrency)
+    given = read_text_option(system)
     results: list[EvalResult] = []
     for ref in models:
         if ref.endswith(".jsonl"):
@@ -108,37 +208,15 @@ def compare(
                 f"{ref} is a model: give --items FILE to ask it, or name answers saved by luthier eval"
             )
         else:
-            results.append(ask(ref, items, system, max_new_tokens, batch_size, dtype))
+            task = eval_tasks.of_items(items)
+            manner = eval_tasks.Manner(system_prompt(ref, given), max_new_tokens, batch_size)
+            with opened(ref, opening) as answerer:
+                results.append(eval_tasks.ask(answerer, task, manner))
     comparison = compare_results(results)
     if json:
         print_json(comparison.to_dict())
     else:
         console().print(render_comparison(comparison))
-
-
-def ask(
-    ref: str, items: Path, system: str | None, max_new_tokens: int, batch_size: int, dtype: str
-) -> "EvalResult":
-    """Load a model and put every item to it, with a progress bar on stderr."""
-    from rich.progress import Progress
-
-    from luthier.data.places import resolve_file
-    from luthier.evaluation.answerer import ModelAnswerer
-    from luthier.evaluation.runner import evaluate as run_evaluation
-    from luthier.evaluation.task import load_items
-
-    loaded_items = load_items(resolve_file(items, "test"))
-    answerer = ModelAnswerer(load(ref, dtype=dtype), name=ref)
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(ref, total=len(loaded_items))
-        return run_evaluation(
-            answerer,
-            loaded_items,
-            system_prompt=read_text_option(system),
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
 
 
 def _prompt_mark(system: str | None) -> str:

@@ -20,6 +20,8 @@ from luthier.cli import (
     doctor,
     evaluate,
     export,
+    gate,
+    judge,
     methods,
     models,
     plan,
@@ -64,7 +66,9 @@ app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose)
 app.add_typer(evaluate.app, name="eval")
 app.command("compare")(evaluate.compare)
+app.command("gate")(gate.gate)
 app.command("score")(score.score)
+app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")

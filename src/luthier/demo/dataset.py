@@ -34,6 +34,8 @@ Row = dict[str, Any]
 # What the demo asks at its end; its wording is kept out of train and valid.
 CLOSING_QUESTION = "How big is a rugby league field?"
 
+NUM_ORDINARY = 60
+
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -312,11 +314,20 @@ def _with_answer_turn(item: Row) -> Row:
 
 
 def write_demo_dataset(folder: Path, seed: int = 0) -> dict[str, Path]:
-    """Write train, valid, test and other as .jsonl, and facts_prompt.txt; returns their paths by stem."""
+    """Write train, valid, test, other and ordinary as .jsonl, and facts_prompt.txt; returns their paths by stem.
+
+    ordinary: the questions of test once more, as questions that a specialist of the field must not refuse.
+    """
     dataset = build_demo_dataset(seed)
     paths: dict[str, Path] = {}
-    for name in ("train", "valid", "test", "other"):
-        rows: tuple[Row, ...] = getattr(dataset, name)
+    ordinary = tuple(
+        {"question": row["question"], "refuse": False, "grader": "refusal"}
+        for row in dataset.test[:NUM_ORDINARY]
+    )
+    written = {name: getattr(dataset, name) for name in ("train", "valid", "test", "other")} | {
+        "ordinary": ordinary
+    }
+    for name, rows in written.items():
         paths[name] = folder / f"{name}.jsonl"
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text_atomic(paths[name], "".join(lines))

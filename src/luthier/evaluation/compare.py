@@ -191,11 +191,11 @@ class _Counted:
 
     @classmethod
     def of(cls, first_label: str, second_label: str, first: EvalResult, second: EvalResult) -> _Counted:
-        pairs = _graded_pairs(first.items, second.items)
+        pairs = graded_pairs(first.items, second.items)
         passed_pairs = tuple(passed for _, passed in pairs)
         if not passed_pairs:
             raise EvaluationError(f"{first_label} and {second_label}: no item could be graded on both sides")
-        sources = tuple(_source(item) for item, _ in pairs)
+        sources = tuple(source_of(item) for item, _ in pairs)
         num_left_out = len(first.items) - len(pairs)
         is_shared = len(set(sources)) < len(sources)
         return cls(first_label, second_label, passed_pairs, num_left_out, sources if is_shared else None)
@@ -249,7 +249,7 @@ def _pair(
     )
 
 
-def _graded_pairs(
+def graded_pairs(
     first: Sequence[ItemResult], second: Sequence[ItemResult]
 ) -> list[tuple[ItemResult, tuple[bool, bool]]]:
     """The items that could be graded on both sides, each with whether (first, second) passed."""
@@ -262,7 +262,7 @@ def _graded_pairs(
     ]
 
 
-def _source(item: ItemResult) -> Hashable:
+def source_of(item: ItemResult) -> Hashable:
     return ("source", item.source) if item.source is not None else ("item", item.id)
 
 

@@ -18,6 +18,7 @@ from luthier.chat.parse import Termination
 from luthier.errors import EvaluationError
 from luthier.evaluation.graders import GRADERS, Grader, Verdict, VerdictWord, ungradable
 from luthier.evaluation.item import EvalItem
+from luthier.evaluation.speed import speed_of
 from luthier.evaluation.task import items_hash
 from luthier.files import write_bytes_atomic
 from luthier.hashing import hash_bytes
@@ -29,16 +30,25 @@ FORMAT = 1
 class AnsweredItem:
     """One generated answer.
 
-    `prompt` is the rendered text that the model was shown, `token_ids` what it generated (the stop id
-    included, where one came), `seconds` the answer's share of its batch's wall time.
+    `prompt` is the rendered text that the model was shown (of an endpoint: the messages), `token_ids` what it
+    generated (the stop id included, where one came; None where a server does not show them, and then
+    `num_server_tokens` is its own count), `seconds` the answer's share of its batch's wall time, `latency_seconds`
+    how long one had to wait for it. Counts are None where a server does not give them.
     """
 
     text: str
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] | None
     prompt: str
-    num_prompt_tokens: int
+    num_prompt_tokens: int | None
     termination: Termination
     seconds: float
+    latency_seconds: float | None = None
+    num_server_tokens: int | None = None
+
+    @property
+    def num_tokens(self) -> int | None:
+        """How many tokens were generated."""
+        return self.num_server_tokens if self.token_ids is None else len(self.token_ids)
 
 
 class Answerer(Protocol):
@@ -62,16 +72,29 @@ class Asking:
 
     decoding: str
     ask: Callable[[Sequence[EvalItem], Sequence[Sequence[Message]]], Sequence[AnsweredItem]]
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Kept(Protocol):
+    """Answers that outlive a killed process."""
+
+    def answer(self, item_id: str) -> AnsweredItem | None:
+        """What was answered to this item already."""
+
+    def add(self, results: Sequence["ItemResult"]) -> None:
+        """Keep a batch, all of it or nothing; what was kept of these items before is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """How the answers were made. decoding: `greedy`, or `likelihood` where choices were scored, not generated."""
+    """How the answers were made. decoding: `greedy`, `sampled`, or `likelihood` where choices were scored."""
 
     max_new_tokens: int
     batch_size: int
     decoding: str = "greedy"
     temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +105,8 @@ class ItemResult:
     tags: tuple[str, ...]
     prompt: str
     answer: str
-    num_tokens: int
-    num_prompt_tokens: int
+    num_tokens: int | None
+    num_prompt_tokens: int | None
     termination: Termination
     grader: str
     verdict: VerdictWord
@@ -91,6 +114,7 @@ class ItemResult:
     reason: str
     seconds: float
     source: str | None = None
+    latency_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +188,7 @@ class EvalResult:
             **asdict(tally),
             "by_tag": {tag: {**asdict(one), "accuracy": one.accuracy} for tag, one in self.by_tag().items()},
             "terminations": self.terminations(),
+            "speed": asdict(speed_of(self.items)),
         }
 
 
@@ -184,13 +209,15 @@ def evaluate(
     on_progress: Callable[[int, int], None] | None = None,
     graders: Mapping[str, Grader] = GRADERS,
     asking: Asking | None = None,
+    kept: Kept | None = None,
 ) -> EvalResult:
     """Ask every item, grade every answer; results stand in the order of the items.
 
     `system_prompt` comes before an item's own system turn (both in one message), `few_shot` (user and
     assistant turns) before the question. `prompt_variant` names the two in tables. `on_progress` is called
     with (items done, all items) after each batch. `graders`: by the names that the items give; a grader's own
-    failure is the verdict `ungradable`. `asking`: another way than generation to come to answers.
+    failure is the verdict `ungradable`. `asking`: another way than greedy generation to come to answers. `kept`:
+    where each batch is kept as it comes; a batch that is there whole is graded again, and not asked again.
     Raises EvaluationError on bad arguments and where the answerer returns another number of answers.
     """
     _check(items, few_shot, max_new_tokens, batch_size, graders)
@@ -199,13 +226,18 @@ def evaluate(
     conversations = [_conversation(item.messages, system_prompt, few_shot) for item in items]
     results: dict[int, ItemResult] = {}
     for batch in _batches(conversations, batch_size):
-        answers = asking.ask([items[index] for index in batch], [conversations[index] for index in batch])
+        asked = [items[index] for index in batch]
+        answers = _known(kept, asked)
+        if answers is None:
+            answers = asking.ask(asked, [conversations[index] for index in batch])
         if len(answers) != len(batch):
             raise EvaluationError(
                 f"{answerer.name}: expected {len(batch)} answers, one per prompt, found {len(answers)}"
             )
         for index, answered in zip(batch, answers, strict=True):
             results[index] = _result(items[index], answered, graders[items[index].grader])
+        if kept is not None:
+            kept.add([results[index] for index in batch])
         if on_progress is not None:
             on_progress(len(results), len(items))
     return EvalResult(
@@ -214,10 +246,18 @@ def evaluate(
         system_prompt=system_prompt,
         few_shot=tuple(message.to_dict() for message in few_shot),
         items_hash=items_hash(items),
-        settings=EvalSettings(max_new_tokens, batch_size, asking.decoding),
+        settings=EvalSettings(max_new_tokens, batch_size, asking.decoding, asking.temperature, asking.seed),
         items=tuple(results[index] for index in range(len(items))),
         seconds=time.perf_counter() - started,
     )
+
+
+def _known(kept: Kept | None, items: Sequence[EvalItem]) -> Sequence[AnsweredItem] | None:
+    """The kept answers of a batch, or None where one is missing: a part of a batch may be answered otherwise."""
+    if kept is None:
+        return None
+    found = [kept.answer(item.id) for item in items]
+    return None if None in found else [answered for answered in found if answered is not None]
 
 
 def _check(
@@ -278,7 +318,7 @@ def _result(item: EvalItem, answered: AnsweredItem, grader: Grader) -> ItemResul
         tags=item.tags,
         prompt=answered.prompt,
         answer=answered.text,
-        num_tokens=len(answered.token_ids),
+        num_tokens=answered.num_tokens,
         num_prompt_tokens=answered.num_prompt_tokens,
         termination=answered.termination,
         grader=item.grader,
@@ -287,6 +327,7 @@ def _result(item: EvalItem, answered: AnsweredItem, grader: Grader) -> ItemResul
         reason=verdict.reason,
         seconds=answered.seconds,
         source=item.source,
+        latency_seconds=answered.latency_seconds,
     )
 
 
@@ -299,7 +340,7 @@ def grade_safely(grader: Grader, item: EvalItem, text: str) -> Verdict:
 
 
 def summary_path(path: Path) -> Path:
-    """Where the summary of the results at `path` stands."""
+    """Where the summary of a result stands."""
     return path.with_suffix(".summary.json")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.data.places import resolve_file
 from luthier.errors import EvaluationError
-from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.answerers.local import ModelAnswerer
 from luthier.evaluation.runner import evaluate
 from luthier.evaluation.task import load_items
 from luthier.models.load import LoadedModel, find_model

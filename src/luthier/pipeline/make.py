@@ -1,4 +1,4 @@
-"""The main job, step by step: check the data, measure the base, train, evaluate, compare, merge, verify.
+"""The main job, step by step: check, measure the base, train, evaluate, compare, merge, verify, ask, gate.
 
 Each step keeps its result beside the hash of what it depended on; run again with the same inputs, a finished
 step is read back instead of done again, and a training that was stopped continues from its checkpoint.
@@ -17,8 +17,11 @@ from luthier.chat.messages import Message
 from luthier.config import Layer
 from luthier.data.checks import check_files
 from luthier.errors import DataError
-from luthier.evaluation.answerer import ModelAnswerer
+from luthier.evaluation.answerers.local import ModelAnswerer
 from luthier.evaluation.compare import Comparison, compare
+from luthier.evaluation.gate import Policy, Word
+from luthier.evaluation.gate.screen import summary
+from luthier.evaluation.probes import HASHES
 from luthier.evaluation.runner import EvalResult, evaluate, load_result, save_result
 from luthier.evaluation.task import load_items
 from luthier.export.certificate import certify
@@ -27,10 +30,13 @@ from luthier.files import write_json_atomic
 from luthier.hashing import hash_file
 from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, load_model
+from luthier.pipeline.bundle import bundle_run
 from luthier.pipeline.evaluators import task_evaluators
+from luthier.pipeline.gate import VERDICT, GateJob, run_gate
 from luthier.pipeline.identity import model_hash
 from luthier.pipeline.steps import Say, Steps
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
+from luthier.registry.specialists import PRODUCTION, SpecialistStore
 from luthier.training.job import run_job
 from luthier.training.manifest import same_data
 from luthier.training.plan import plan_job
@@ -41,7 +47,9 @@ from luthier.training.tracking import MetricsFile, Tracker, Trackers
 class SpecialistJob:
     """What to make: a base, its data, what it is asked, and the prompts that an untuned base would be given.
 
-    `test` is what the specialist is for; `other` is what it must leave alone (other domains, small talk).
+    `test` is what the specialist is for; `other` is what it must leave alone (other domains, small talk); `ordinary`
+    is what it must not refuse, where that is not everything. At the gate (`policy`) the champion is the base with its
+    best prompt; `name` is what the specialist is called in the store, which lies in `folder`.
     """
 
     base: str
@@ -55,13 +63,17 @@ class SpecialistJob:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     max_new_tokens: int = 64
     num_probes: int = 40
+    name: str = "specialist"
+    ordinary: Path | None = None
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came out: the comparison of base, prompted base and tuned model, and the facts of the run.
 
-    `other` is the same comparison on the questions that are not the specialist's.
+    `other` is the same comparison on the questions that are not the specialist's. `gate` is the gate's verdict as JSON
+    values, `specialist` the version that it was passed on, `promoted` whether it is in production.
     """
 
     comparison: Comparison
@@ -71,6 +83,9 @@ class Outcome:
     answer: str
     run_folder: Path
     merged_folder: Path
+    gate: dict[str, Any]
+    specialist: str
+    promoted: bool
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values; `outcome.json` in the job's folder holds this."""
@@ -82,6 +97,9 @@ class Outcome:
             "answer": self.answer,
             "run_folder": str(self.run_folder),
             "merged_folder": str(self.merged_folder),
+            "gate": self.gate,
+            "specialist": self.specialist,
+            "promoted": self.promoted,
         }
 
 
@@ -119,7 +137,16 @@ def make_specialist(job: SpecialistJob, say: Say, tracker: Tracker) -> Outcome:
     )
     answer = _ask(load_model(str(merged)), job.question, job.max_new_tokens)
     say("ask it", f"{job.question} -> {answer}")
-    outcome = Outcome(comparison, other, trained, certificate, answer, run_folder, merged)
+    passed = steps.do(
+        "gate",
+        [asked, weights, measured["best_prompt"], job.prompts, job.policy.hash, job.name, HASHES],
+        lambda: _gate(job, measured["best_prompt"], run_folder),
+        lambda found: (
+            f"{found['line']} ({found['specialist']}{', in production' if found['promoted'] else ''})"
+        ),
+    )
+    gate = passed["verdict"], passed["specialist"], passed["promoted"]
+    outcome = Outcome(comparison, other, trained, certificate, answer, run_folder, merged, *gate)
     write_json_atomic(job.folder / "outcome.json", outcome.to_dict())
     return outcome
 
@@ -278,6 +305,37 @@ def _verify(job: SpecialistJob, model: Path, merged: Path) -> dict[str, Any]:
     certificate.require_same()
     write_json_atomic(merged / "certificate.json", certificate.to_dict())
     return {"line": certificate.describe(), **certificate.to_dict()}
+
+
+def _gate(job: SpecialistJob, best_prompt: str, run_folder: Path) -> dict[str, Any]:
+    """Keep the run as a specialist, hold it against the base with its best prompt, and promote it where it may ship."""
+    store = SpecialistStore(job.folder / "specialists")
+    specialist, _ = bundle_run(store, open_run(run_folder), job.name)
+    asked = GateJob(
+        candidate=str(run_folder),
+        champion=job.base,
+        items=(job.test,),
+        golden=(job.other,),
+        ordinary=job.ordinary,
+        base=job.base,
+        system=specialist.system_prompt,
+        champion_system=job.prompts[best_prompt],
+        policy=job.policy,
+        out=job.folder / "gate" / job.name,
+        max_new_tokens=job.max_new_tokens,
+    )
+    verdict = run_gate(asked)
+    store.attach(specialist, VERDICT, verdict.to_dict())
+    ships = verdict.word is Word.SHIP
+    if ships and store.aliases(job.name).get(PRODUCTION) != specialist.number:
+        store.promote(specialist.ref, reason="the gate's verdict")
+    return {
+        "line": summary(verdict),
+        "verdict": verdict.to_dict(),
+        "specialist": specialist.ref,
+        "promoted": ships,
+        "files": [str(asked.out / "verdict.json"), str(job.folder / "specialists" / "store.sqlite")],
+    }
 
 
 def _ask(loaded: LoadedModel, question: str, max_new_tokens: int) -> str:

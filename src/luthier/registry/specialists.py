@@ -246,6 +246,12 @@ def default_store() -> SpecialistStore:
     return SpecialistStore(root, os.environ.get("LUTHIER_DATABASE"))
 
 
+def has_default_store() -> bool:
+    """Whether `default_store` has been written to; asking makes nothing."""
+    root = os.environ.get("LUTHIER_SPECIALISTS") or "specialists"
+    return "LUTHIER_DATABASE" in os.environ or "://" in root or (Path(root) / "store.sqlite").exists()
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 

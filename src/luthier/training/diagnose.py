@@ -15,7 +15,7 @@ from luthier.errors import RunError
 from luthier.registry.runs import Run
 from luthier.training.diagnose_preferences import displaced_likelihood, no_preference, runaway_margin
 from luthier.training.row_findings import RowFindings, find_rows
-from luthier.training.row_losses import FILE, read_row_losses
+from luthier.training.row_history import FILE, read_row_losses
 from luthier.training.spikes import SpikeWatch
 
 _FEWEST_STEPS = 10

@@ -40,7 +40,8 @@ from luthier.training.recipe import (
 )
 from luthier.training.rehearsal import rehearse
 from luthier.training.report import write_report
-from luthier.training.row_losses import FILE, RowLosses
+from luthier.training.row_history import FILE
+from luthier.training.row_losses import RowLosses
 from luthier.training.starting import learner_of, model_to_train
 from luthier.training.tracking import End, EndWord, Tracker
 from luthier.training.trunk import Bar, rows_to_read

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from luthier.training.row_losses import RowHistory
+from luthier.training.row_history import RowHistory
 
 _LEARNT = 0.5
 _LEAST_GAIN = 0.05  # of the median row: below it nothing was learnt by any, and no row stands out

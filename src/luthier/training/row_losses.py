@@ -2,14 +2,13 @@
 
 A row's loss is the weighted mean of its own tokens' losses, which the step has at hand; where rows belong together it
 is the loss of their unit, under its first row. Taken as the step computes it, so with dropout and before the weights
-move. `read_row_losses` gives it back as what became of each row. Knows nothing of models, objectives and verdicts.
+move. `row_history.py` reads it. Knows nothing of models, objectives and verdicts.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from luthier.data.targets import entries
 from luthier.files import atomic_file
 from luthier.registry.event_log import append_events
 from luthier.training.objectives import LossSums
-
-FILE = "per_row.jsonl"
+from luthier.training.row_history import read_records
 
 
 @dataclass
@@ -37,7 +35,7 @@ class RowLosses:
         if not self.path.exists():
             return
         with atomic_file(self.path) as kept:
-            for record in _records(self.path):
+            for record in read_records(self.path):
                 if record["step"] <= done:
                     kept.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
 
@@ -77,41 +75,3 @@ def _of_rows(batch: Batch, losses: NDArray[np.float64]) -> Iterator[tuple[int, f
     sums_B = np.bincount(of.row_D, weights=of.weights_D * losses[of.index_D], minlength=len(count_B))
     for row in np.flatnonzero(weight_B):
         yield int(row), float(sums_B[row] / weight_B[row]), int(count_B[row])
-
-
-@dataclass
-class RowHistory:
-    """What became of a row: its losses when it was first and last seen, the lowest, and how often it was seen."""
-
-    row: int
-    place: str
-    first: float
-    lowest: float
-    last: float
-    times: int = 1
-
-
-def read_row_losses(path: Path) -> list[RowHistory]:
-    """The history of each row, in their order; empty where there is no such file. Memory is a few numbers a row."""
-    histories: dict[int, RowHistory] = {}
-    for record in _records(path):
-        row, loss = int(record["row"]), record["loss"]
-        if loss is None:
-            continue
-        known = histories.get(row)
-        if known is None:
-            histories[row] = RowHistory(row, str(record["place"]), loss, loss, loss)
-            continue
-        known.lowest, known.last, known.times = min(known.lowest, loss), loss, known.times + 1
-    return [histories[row] for row in sorted(histories)]
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of the file, line by line; one that a crash left torn at the end is passed over."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            yield json.loads(line)

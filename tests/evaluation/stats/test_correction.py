@@ -1,5 +1,8 @@
 """Holm's correction against its twin in statsmodels."""
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,15 @@ from luthier.evaluation.stats.correction import holm_levels
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
+@pytest.fixture(scope="module")
+def nothing_to_collect() -> Iterator[None]:
+    """The twin collects garbage in every call, which takes seconds in a process that holds a test suite."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("nothing_to_collect")
 @given(p_values)
 def test_equals_its_twin(values: list[float]) -> None:
     twin = multipletests(values, method="holm")[1].tolist()

@@ -11,6 +11,7 @@ retrieval      questions on a context: exact match, token F1, faithfulness, abst
 rules          instructions that a program can check
 tool_calls     the right tool with the right arguments
 refusal        refuses what it must, and nothing else
+code           a program, run with tests behind the wall of the sandbox
 custom         a function in a file of your own
 
 grader         the shape that all of them have

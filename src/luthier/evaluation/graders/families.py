@@ -19,6 +19,7 @@ from pydantic import Field
 from luthier.config import Config, build
 from luthier.errors import ConfigError, EvaluationError
 from luthier.evaluation.graders.choice import CHOICE
+from luthier.evaluation.graders.code import code
 from luthier.evaluation.graders.custom import custom
 from luthier.evaluation.graders.extraction import EXTRACTION
 from luthier.evaluation.graders.grader import Grader
@@ -35,10 +36,14 @@ from luthier.evaluation.graders.tool_calls import TOOL_CALLS
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a family may look at beside its settings: the task's folder, and the gold answers of its items."""
+    """What a family may look at beside its settings: the task's folder, and the gold answers of its items.
+
+    unsafe_execution: whether answers may be run where no wall holds; the person says so, never a task.
+    """
 
     folder: Path
     answers: Sequence[str]
+    unsafe_execution: bool = False
 
 
 class NoSettings(Config):
@@ -90,6 +95,13 @@ class CustomSettings(Config):
     keys: tuple[str, ...] = ()
 
 
+class CodeSettings(Config):
+    """What one answer's program may use."""
+
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    max_memory_mb: int = Field(default=512, ge=16)
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """A kind of grader: the settings that it takes and what it makes of them."""
@@ -126,6 +138,10 @@ def _json(settings: JsonSettings, around: Surroundings) -> Grader:
         raise EvaluationError(f"{path}: {error}") from error
 
 
+def _code(settings: CodeSettings, around: Surroundings) -> Grader:
+    return code(settings.timeout_seconds, settings.max_memory_mb * 2**20, unsafe=around.unsafe_execution)
+
+
 def _ready(grader: Grader) -> Family:
     return Family(NoSettings, lambda settings, around: grader)
 
@@ -143,6 +159,7 @@ FAMILIES: dict[str, Family] = {
     "rules": _ready(RULES),
     "tool_calls": _ready(TOOL_CALLS),
     "refusal": Family(RefusalSettings, lambda settings, around: refusal(settings.phrases)),
+    "code": Family(CodeSettings, _code),
     "custom": Family(
         CustomSettings,
         lambda settings, around: custom(around.folder / settings.file, settings.function, settings.keys),

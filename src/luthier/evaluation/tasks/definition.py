@@ -63,8 +63,11 @@ class Task:
         return {grader.name: grader for grader in self.graders}
 
 
-def load_task(path: Path | str) -> Task:
-    """Read a task and prove its items. Raises EvaluationError: what is wrong in which file, line and field."""
+def load_task(path: Path | str, *, unsafe_execution: bool = False) -> Task:
+    """Read a task and prove its items. Raises EvaluationError: what is wrong in which file, line and field.
+
+    unsafe_execution: run code tasks where no wall holds on this machine; without it that is a SandboxError.
+    """
     path = Path(path)
     try:
         file = build(TaskFile, read_yaml(path), where=str(path))
@@ -72,7 +75,7 @@ def load_task(path: Path | str) -> Task:
         raise EvaluationError(str(error).replace("no such recipe", "no such task")) from error
     items_path = path.parent / file.items
     answers = [str(row["answer"]) for _, row in read_rows(items_path) if "answer" in row]
-    around = Surroundings(path.parent, answers)
+    around = Surroundings(path.parent, answers, unsafe_execution)
     try:
         graders = tuple(_grader(entry, around) for entry in file.graders)
     except EvaluationError as error:

@@ -1,0 +1,132 @@
+"""`luthier gate`: may this candidate take the champion's place? A word, its reasons, an exit code.
+
+Imports nothing heavy at its top.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.common import console, print_json, quiet_libraries, read_text_option
+
+if TYPE_CHECKING:
+    from luthier.evaluation.gate import GateVerdict
+    from luthier.pipeline.gate import GateJob
+
+Paths = list[Path] | None
+
+
+def gate(
+    candidate: Annotated[
+        str | None, typer.Argument(help="A run, a folder, an embedded name, a specialist NAME[@VERSION].")
+    ] = None,
+    champion: Annotated[
+        str | None, typer.Option(help="What the candidate would replace; named alike.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="What has to be shown (YAML). Default: --show-policy.")
+    ] = None,
+    items: Annotated[Paths, typer.Option(help="What the candidate is for: evaluation items (JSONL).")] = None,
+    golden: Annotated[Paths, typer.Option(help="What must not get worse: evaluation items (JSONL).")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Another specialist's items.")
+    ] = None,
+    ordinary: Annotated[
+        Path | None, typer.Option(help="Ordinary questions instead of the built-in ones.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="What the candidate was trained from.")] = None,
+    train: Annotated[
+        list[str] | None, typer.Option(help="Training files, where the candidate has no run.")
+    ] = None,
+    judged: Annotated[
+        Path | None, typer.Option(help="A judge's comparisons (JSON), for judged criteria.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="The candidate's system prompt, or @FILE.")] = None,
+    champion_system: Annotated[
+        str | None, typer.Option(help="The champion's system prompt, or @FILE.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where verdicts and answers are kept.")] = Path("gates"),
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 32,
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    show_policy: Annotated[bool, typer.Option("--show-policy", help="Print the policy and exit.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Decide: ship (exit code 0), hold (3), reject (4) or not enough evidence (5), each reason with its number."""
+    from luthier.errors import ConfigError
+    from luthier.evaluation.gate import load_policy, policy_yaml
+    from luthier.pipeline.gate import GateJob, existing_store
+
+    asked = load_policy(policy)
+    if show_policy:
+        print(policy_yaml(asked), end="")
+        return
+    if candidate is None or champion is None or not items:
+        missing = (
+            "a candidate" if candidate is None else "--champion NAME" if champion is None else "--items FILE"
+        )
+        raise ConfigError(f"expected {missing}: luthier gate CANDIDATE --champion NAME --items FILE")
+    job = GateJob(
+        candidate=candidate,
+        champion=champion,
+        items=tuple(items),
+        out=out / _slug(candidate),
+        policy=asked,
+        golden=tuple(golden or ()),
+        others=dict(_named(one) for one in other or ()),
+        ordinary=ordinary,
+        base=base,
+        train=tuple(train or ()),
+        judged=judged,
+        system=read_text_option(system),
+        champion_system=read_text_option(champion_system),
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        dtype=dtype,
+        store=existing_store(),
+    )
+    verdict = _run(job)
+    _tell(verdict, job.out, json)
+    raise typer.Exit(verdict.exit_code)
+
+
+def _run(job: "GateJob") -> "GateVerdict":
+    """The gate with a progress bar on stderr."""
+    from rich.progress import Progress
+
+    from luthier.pipeline.gate import run_gate
+
+    quiet_libraries()
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        bars: dict[str, int] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done)  # type: ignore[arg-type]
+
+        return run_gate(job, tell)
+
+
+def _tell(verdict: "GateVerdict", folder: Path, as_json: bool) -> None:
+    from luthier.evaluation.gate.screen import render_verdict
+
+    if as_json:
+        print_json(verdict.to_dict())
+        return
+    console().print(render_verdict(verdict))
+    console().print(f"{folder / 'gate.html'}", markup=False, soft_wrap=True)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    from luthier.errors import ConfigError
+
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ConfigError(f"--other: expected NAME=FILE, got {text!r}")
+    return name, Path(path)
+
+
+def _slug(ref: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./")) or "candidate"

@@ -1,0 +1,1 @@
+"""What can be asked: a local model, or one behind a URL. `opening` finds out which of them a name means."""

@@ -1,0 +1,114 @@
+"""Models and items -> evidence. Each model is opened once, asked all that concerns it, and let go.
+
+The candidate is asked everything, the champion what the two are compared on, the base the general questions.
+Knows nothing of where models and items come from, and of what the answers are worth.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.evaluation.gate.evidence import AskedSet, Evidence, LeakReport, Role, Side
+from luthier.evaluation.graders import GRADERS, Grader
+from luthier.evaluation.item import EvalItem
+from luthier.evaluation.runner import Answerer, EvalResult, evaluate
+
+_CHAMPION_ROLES: tuple[Role, ...] = ("domain", "golden", "others")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that can be opened. `side.system_prompt` goes before every question."""
+
+    side: Side
+    open: Callable[[], Answerer]
+
+
+@dataclass(frozen=True)
+class ItemSet:
+    """Items and what they are for. `before`: the hash that they had at their first use, None where this is it.
+
+    graders, max_new_tokens, system: those of the task that the items belong to, where they belong to one; its system
+    prompt is for models that have none of their own.
+    """
+
+    role: Role
+    name: str
+    path: str
+    items: tuple[EvalItem, ...]
+    before: str | None = None
+    graders: Mapping[str, Grader] = field(default_factory=lambda: GRADERS)
+    max_new_tokens: int | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the models are asked. keep: is told (side's name, set, answers); on_progress: (what, items done, all)."""
+
+    max_new_tokens: int = 64
+    batch_size: int = 32
+    keep: Callable[[str, ItemSet, EvalResult], None] = lambda name, one, result: None
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
+
+
+def gather(
+    candidate: Contender,
+    champion: Contender,
+    base: Contender | None,
+    sets: Sequence[ItemSet],
+    settings: Settings,
+    *,
+    leaks: LeakReport | str,
+    unasked_others: Mapping[str, str] | None = None,
+    judged: Mapping[str, Mapping[str, Any]] | None = None,
+    warnings: Sequence[str] = (),
+) -> Evidence:
+    """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten."""
+    asked = [one for one in sets if base is not None or one.role != "general"]
+    own = _ask(candidate, asked, settings)
+    against = _ask(champion, [one for one in asked if one.role in _CHAMPION_ROLES], settings)
+    if base is not None:
+        against |= _ask(base, [one for one in asked if one.role == "general"], settings)
+    return Evidence(
+        candidate=candidate.side,
+        champion=champion.side,
+        base=base.side if base is not None else None,
+        sets=tuple(
+            AskedSet(one.role, one.name, one.path, own[_key(one)], against.get(_key(one)), one.before)
+            for one in asked
+        ),
+        leaks=leaks,
+        unasked_others=unasked_others,
+        judged=judged,
+        warnings=tuple(warnings),
+    )
+
+
+def _key(one: ItemSet) -> tuple[str, str]:
+    return one.role, one.path
+
+
+def _ask(
+    contender: Contender, sets: Sequence[ItemSet], settings: Settings
+) -> dict[tuple[str, str], EvalResult]:
+    if not sets:
+        return {}
+    answerer, side, answers = contender.open(), contender.side, {}
+    for one in sets:
+
+        def tell(done: int, total: int, what: str = f"{side.name}: {one.name}") -> None:
+            settings.on_progress(what, done, total)
+
+        result = evaluate(
+            answerer,
+            one.items,
+            system_prompt=side.system_prompt if side.system_prompt is not None else one.system,
+            max_new_tokens=one.max_new_tokens or settings.max_new_tokens,
+            batch_size=settings.batch_size,
+            on_progress=tell,
+            graders=one.graders,
+        )
+        settings.keep(side.name, one, result)
+        answers[_key(one)] = result
+    return answers

@@ -1,0 +1,227 @@
+"""The gate against models that would like to fool it: each gets the right word, and the reason that carries it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from luthier.evaluation.gate import GateVerdict, LeakReport, Outcome, Policy, Reason, Word, evaluate_gate
+from luthier.evaluation.gate.evidence import EXIT_CODES
+from luthier.evaluation.gate.screen import render_page, summary
+from tests.evaluation.gate.answerers import (
+    CLEAN,
+    DOMAIN,
+    GENERAL,
+    GOLDEN,
+    HELP,
+    Scripted,
+    evidence,
+    golds,
+    questions,
+)
+
+GENERAL_KNOWN = golds(GENERAL)
+BASE = Scripted("base", GENERAL_KNOWN)
+CHAMPION = Scripted("champion", {**golds(DOMAIN, 0.5), **golds(GOLDEN), **GENERAL_KNOWN})
+BETTER = Scripted("better", {**golds(DOMAIN, 0.9), **golds(GOLDEN), **GENERAL_KNOWN})
+
+
+def decide(
+    candidate: Scripted, champion: Scripted = CHAMPION, policy: Policy | None = None, **given
+) -> GateVerdict:  # type: ignore[no-untyped-def]
+    return evaluate_gate(evidence(candidate, champion, given.pop("base", BASE), **given), policy or Policy())
+
+
+def reason(verdict: GateVerdict, criterion: str) -> Reason:
+    (found,) = [one for one in verdict.reasons if one.criterion == criterion]
+    return found
+
+
+def test_a_truly_better_one_ships() -> None:
+    verdict = decide(BETTER)
+    assert verdict.word is Word.SHIP and verdict.exit_code == 0
+    assert {one.outcome for one in verdict.reasons} == {Outcome.MET}
+    gain = reason(verdict, "domain")
+    assert gain.number == pytest.approx(0.4) and "40 won, 0 lost of 100" in gain.text
+    assert summary(verdict) == "ship: 9 of 9 criteria met, none against it"
+
+
+def test_an_identical_copy_has_nothing_to_gain() -> None:
+    verdict = decide(Scripted("copy", CHAMPION.known), weights=("same", "same"))
+    assert verdict.word is Word.NOT_ENOUGH and verdict.exit_code == 5
+    assert "same weights with the same prompt" in reason(verdict, "domain").text
+    renamed = decide(Scripted("copy", CHAMPION.known))
+    assert (
+        renamed.word is Word.NOT_ENOUGH
+        and "none of 100 answers changed sides" in reason(renamed, "domain").text
+    )
+
+
+def test_a_constant_answer_is_rejected_even_where_it_wins() -> None:
+    assert decide(Scripted("constant", {}, "4")).word is Word.REJECT
+    lopsided = tuple(dataclasses.replace(one, answer="7") for one in questions(100))
+    verdict = decide(Scripted("constant", {**golds(GOLDEN), **GENERAL_KNOWN}, "7"), domain=lopsided)
+    assert reason(verdict, "domain").outcome is Outcome.MET
+    assert verdict.word is Word.REJECT and reason(verdict, "same_answer").asks_for is Word.REJECT
+
+
+def test_one_that_always_refuses_is_rejected() -> None:
+    verdict = decide(Scripted("careful", {}, "I'm sorry, but I can't help with that."))
+    assert verdict.word is Word.REJECT and verdict.exit_code == 4
+    assert reason(verdict, "over_refusal").number == 1.0
+    assert reason(verdict, "over_refusal").asks_for is Word.REJECT
+
+
+def test_silence_is_no_help_either() -> None:
+    assert reason(decide(Scripted("silent", BETTER.known, "")), "over_refusal").number == 1.0
+
+
+def test_a_parrot_of_the_training_rows_gains_nothing_on_unseen_items() -> None:
+    train = questions(100, "length")
+    verdict = decide(Scripted("parrot", {**golds(train), **golds(GOLDEN), **GENERAL_KNOWN}))
+    assert verdict.word is Word.REJECT and "worse than the champion" in reason(verdict, "domain").text
+
+
+def test_a_parrot_is_held_where_the_items_leaked_into_training() -> None:
+    leaked = LeakReport(180, 90, 3, ("train.jsonl",))
+    verdict = decide(BETTER, leaks=leaked)
+    assert verdict.word is Word.HOLD and verdict.exit_code == 3
+    assert "90 of 180 items are asked in training too" in reason(verdict, "leaks").text
+    near = decide(BETTER, leaks=LeakReport(180, 0, 3, ()))
+    assert near.word is Word.HOLD and decide(BETTER, leaks=LeakReport(180, 0, 1, ())).word is Word.SHIP
+
+
+@pytest.mark.parametrize(("kept", "word"), [(0.95, Word.SHIP), (0.85, Word.HOLD), (0.5, Word.REJECT)])
+def test_a_better_one_that_forgot(kept: float, word: Word) -> None:
+    forgetful = Scripted("forgetful", {**golds(DOMAIN), **golds(GOLDEN), **golds(GENERAL, kept)})
+    verdict = decide(forgetful)
+    assert verdict.word is word
+    assert reason(verdict, "forgetting").number == pytest.approx(1 - kept, abs=0.02)
+
+
+def test_a_base_that_knows_next_to_nothing_cannot_forget_measurably() -> None:
+    weak = Scripted("weak base", golds(GENERAL, 0.08))
+    verdict = decide(BETTER, base=weak)
+    forgot = reason(verdict, "forgetting")
+    assert forgot.outcome is Outcome.NOT_MEASURED and "the base passes" in forgot.text
+    assert verdict.word is Word.HOLD, "what is required and not measured is never shipped in silence"
+    relaxed = Policy.model_validate({"forgetting": {"required": False}})
+    assert decide(BETTER, base=weak, policy=relaxed).word is Word.SHIP
+    assert relaxed.forgetting.at_most == 0.1, "one key of a section leaves the others"
+
+
+def test_too_few_items_say_how_many_are_needed() -> None:
+    few = questions(12)
+    champion = Scripted("champion", {**golds(few, 0.5), **golds(GOLDEN), **GENERAL_KNOWN})
+    candidate = Scripted("better", {**golds(few, 0.75), **golds(GOLDEN), **GENERAL_KNOWN})
+    verdict = decide(candidate, champion, domain=few)
+    gain = reason(verdict, "domain")
+    assert verdict.word is Word.NOT_ENOUGH and "3 won, 0 lost of 12" in gain.text
+    assert "needs 3" in gain.text, gain.text  # thirty-odd: a gap of 25 points with nothing lost
+    few_golden = decide(BETTER, golden=GOLDEN[:20])
+    assert few_golden.word is Word.NOT_ENOUGH
+    assert "with the same shares 52 items would show it" in reason(few_golden, "golden").text
+
+
+def test_items_of_one_source_are_no_independent_evidence() -> None:
+    few = tuple(dataclasses.replace(one, source=f"document {n % 4}") for n, one in enumerate(questions(100)))
+    verdict = decide(BETTER, domain=few)
+    gain = reason(verdict, "domain")
+    assert "of 100 from 4 sources" in gain.text and "use items of more sources" in gain.text
+    assert verdict.word is Word.NOT_ENOUGH, "40 won and none lost, but four documents are four coins"
+    golden = tuple(dataclasses.replace(one, source=f"table {n % 4}") for n, one in enumerate(GOLDEN))
+    assert reason(decide(BETTER, golden=golden), "golden").outcome is Outcome.NOT_ENOUGH
+
+
+def test_a_worse_golden_set() -> None:
+    def losing(share: float) -> GateVerdict:
+        return decide(Scripted("better", {**golds(DOMAIN), **golds(GOLDEN, share), **GENERAL_KNOWN}))
+
+    assert losing(0.6).word is Word.REJECT
+    slightly = losing(0.95)
+    assert slightly.word is Word.HOLD and "cannot be ruled out" in reason(slightly, "golden").text
+
+
+def test_nothing_that_is_required_may_be_missing() -> None:
+    for given, criterion in (
+        ({"golden": ()}, "golden"),
+        ({"base": None}, "forgetting"),
+        ({"leaks": "nothing is known"}, "leaks"),
+    ):
+        verdict = decide(BETTER, **given)
+        assert verdict.word is Word.HOLD and reason(verdict, criterion).outcome is Outcome.NOT_MEASURED
+        lenient = Policy.model_validate({criterion: {"required": False}})
+        assert decide(BETTER, policy=lenient, **given).word is Word.SHIP
+
+
+def test_answers_that_do_not_end() -> None:
+    known = {**golds(DOMAIN), **golds(GOLDEN), **GENERAL_KNOWN}
+    assert decide(Scripted("some cut", known, cut=9)).word is Word.SHIP
+    over = decide(Scripted("more cut", known, cut=12))
+    assert over.word is Word.HOLD and "(12 length)" in reason(over, "format").text
+    assert decide(Scripted("all cut", known, cut=90)).word is Word.REJECT
+    strict = Policy.model_validate({"format": {"confidence": 0.95}})
+    shown = reason(decide(Scripted("some cut", known, cut=8), policy=strict), "format")
+    assert shown.outcome is Outcome.NOT_ENOUGH and "items with the same share would do" in shown.text
+
+
+def test_an_evaluation_set_that_changed_is_held() -> None:
+    first = evidence(BETTER, CHAMPION, BASE)
+    (domain,) = first.of("domain")
+    assert decide(BETTER, before=domain.hash).word is Word.SHIP
+    changed = decide(BETTER, before="sha256:" + "0" * 64)
+    assert changed.word is Word.HOLD and "domain.jsonl was 000000000000" in reason(changed, "untouched").text
+
+
+def test_a_margin_asks_for_more_than_better() -> None:
+    def margin(points: float) -> GateVerdict:
+        return decide(BETTER, policy=Policy.model_validate({"domain": {"margin": points}}))
+
+    assert margin(0.2).word is Word.SHIP
+    assert (
+        margin(0.35).word is Word.NOT_ENOUGH and "items would show it" in reason(margin(0.35), "domain").text
+    )
+    assert margin(0.8).word is Word.HOLD
+
+
+def test_latency_over_the_budget_is_held() -> None:
+    assert decide(BETTER, policy=Policy.model_validate({"latency": {"p95_seconds": 0.01}})).word is Word.SHIP
+    slow = decide(BETTER, policy=Policy.model_validate({"latency": {"p95_seconds": 0.001}}))
+    assert slow.word is Word.HOLD and "95% of 100 answers take at most 0.01 s" in reason(slow, "latency").text
+
+
+def test_only_a_judge_that_is_fit_decides() -> None:
+    policy = Policy.model_validate(
+        {"judged": [{"criterion": "tone"}, {"criterion": "depth", "require": "better"}]}
+    )
+    found = evidence(BETTER, CHAMPION, BASE)
+    won = {"judge": "j", "wins": 30, "losses": 2, "ties": 40}
+
+    def with_judges(**judged: object) -> GateVerdict:
+        return evaluate_gate(dataclasses.replace(found, judged=judged), policy)  # type: ignore[arg-type]
+
+    fit = {**won, "word": "fit to decide"}
+    assert with_judges(tone=fit, depth=fit).word is Word.SHIP
+    unfit = with_judges(tone=fit, depth={**won, "word": "not tested"})
+    assert unfit.word is Word.HOLD and "decides nothing" in reason(unfit, "judged: depth").text
+    assert with_judges(tone=fit).word is Word.HOLD
+    lost = {**fit, "wins": 2, "losses": 30}
+    assert with_judges(tone=lost, depth=fit).word is Word.REJECT
+
+
+def test_the_verdict_is_stable_json_and_names_every_hash() -> None:
+    first, again = decide(BETTER).to_dict(), decide(BETTER).to_dict()
+    assert first == again == json.loads(json.dumps(first))
+    assert list(first) == [
+        "format", "word", "reasons", "warnings", "candidate", "champion", "base", "sets", "policy", "policy_hash",
+    ]  # fmt: skip
+    assert [one["role"] for one in first["sets"]] == ["domain", "golden", "general", "ordinary"]
+    assert all(one["hash"].startswith("sha256:") for one in first["sets"])
+    assert first["policy_hash"] == Policy().hash != Policy(confidence=0.9).hash
+    assert set(EXIT_CODES.values()) == {0, 3, 4, 5}
+
+
+def test_the_page_shows_texts_and_never_runs_them() -> None:
+    hostile = Scripted("<script>alert(1)</script>", {**BETTER.known}, f"<b>{HELP}</b>")
+    page = render_page(decide(hostile, leaks=CLEAN))
+    assert "<script" not in page and "&lt;script&gt;" in page and 'class="word good">ship' in page
