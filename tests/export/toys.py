@@ -8,6 +8,7 @@ import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from luthier.export.merge import generation_config
 from tests.toy import byte_tokenizer, tiny_model
 
 
@@ -34,6 +35,7 @@ def base_folder(
                 parameter.mul_(4)
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    generation_config(tokenizer).save_pretrained(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ import typer
 from luthier import __version__
 from luthier.cli import (
     cache,
+    certify,
     chat,
     data,
     demo,
@@ -24,6 +25,7 @@ from luthier.cli import (
     judge,
     methods,
     models,
+    ollama,
     plan,
     runs,
     sandbox,
@@ -70,6 +72,8 @@ app.command("gate")(gate.gate)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
+app.command("certify")(certify.certify)
+app.add_typer(ollama.app, name="ollama")
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")

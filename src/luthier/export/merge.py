@@ -46,12 +46,12 @@ def apply_merge(plan: MergePlan, out: Path, progress: Progress = lambda _: None)
     with atomic_directory(out) as beside:
         if plan.whole_because is not None:
             model = _merge_whole(plan)
-            model.generation_config = _generation_config(tokenizer)
+            model.generation_config = generation_config(tokenizer)
             model.save_pretrained(beside)
         else:
             _merge_by_pieces(plan, beside, progress)
             plan.config.save_pretrained(beside)
-        _generation_config(tokenizer).save_pretrained(beside)
+        generation_config(tokenizer).save_pretrained(beside)
         tokenizer.save_pretrained(beside)
 
 
@@ -141,7 +141,8 @@ def _check_written(plan: MergePlan, folder: Path) -> None:
             )
 
 
-def _generation_config(tokenizer: Any) -> Any:
+def generation_config(tokenizer: Any) -> Any:
+    """Stops where the template ends a turn; states no sampling."""
     from transformers import GenerationConfig
 
     return GenerationConfig(

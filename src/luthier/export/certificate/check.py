@@ -5,7 +5,7 @@ Knows nothing of how forms are made, of graders or of stores.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -104,6 +104,8 @@ def certify(
 def check_form(asked: Asked, form: Form, files: Mapping[str, str] | None = None) -> tuple[FormVerdict, bool]:
     """(the form's lines, whether control strings that a user quotes act there)."""
     trained, tolerance = asked.trained, TOLERANCES[form.precision]
+    if not form.takes_tools:
+        asked = _without_tools(asked)
     tokenizer = tokenizer_line(trained, form, asked.probes)
     rendering, rendered, unshielded = rendering_lines(trained, form, asked.probes, tokenizer)
     logits = _logits_line(asked, form, tolerance)
@@ -116,6 +118,11 @@ def check_form(asked: Asked, form: Form, files: Mapping[str, str] | None = None)
             Line("answers", "not run", "it cannot render the conversations"),
         ]
     return FormVerdict(form.name, form.precision, tuple(lines), dict(files or {})), unshielded
+
+
+def _without_tools(asked: Asked) -> Asked:
+    kept = [place for place, probe in enumerate(asked.probes) if not probe.tools]
+    return replace(asked, probes=[asked.probes[i] for i in kept], replies=[asked.replies[i] for i in kept])
 
 
 def _causes(lines: Iterable[Line]) -> Iterator[str]:

@@ -18,9 +18,10 @@ from luthier.chat.render import Renderer
 from luthier.errors import ModelError
 from luthier.export.certificate.probes import Probe
 from luthier.models.generate import Sampling, generate
-from luthier.models.load import LoadedModel, load_model
+from luthier.models.load import LoadedModel, find_model, load_model, stored_dtype
 
 _NEVER = -1
+_GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class Form(Protocol):
 
     @property
     def has_template(self) -> bool: ...
+    @property
+    def takes_tools(self) -> bool:
+        """Whether tools can be asked of it as they were in training."""
+        ...
+
     @property
     def stop_ids(self) -> tuple[int, ...] | None: ...
     def prompt_ids(self, probe: Probe) -> list[int] | None:
@@ -96,6 +102,8 @@ class Trained:
 
 class FolderForm:
     """A model folder, or an adapter folder over its base, as others load it."""
+
+    takes_tools = True
 
     def __init__(
         self, folder: Path, name: str = "hf", precision: str | None = None, device: str = "auto"
@@ -155,16 +163,15 @@ class _AsShipped(Renderer):
 
 
 def _shipped_stops(folder: Path, tokenizer: Any) -> tuple[int, ...]:
-    path = folder / "generation_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
+    places = (folder / _GENERATION, Path(find_model(str(folder)).base) / _GENERATION)
+    path = next((place for place in places if place.exists()), None)
+    found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path is not None else None
     if found is None:
         found = tokenizer.eos_token_id
     return () if found is None else tuple(found) if isinstance(found, list) else (int(found),)
 
 
 def _stored_precision(folder: Path) -> str:
-    from luthier.models.load import find_model, stored_dtype
-
     return str(stored_dtype(find_model(str(folder)).base)).removeprefix("torch.")
 
 

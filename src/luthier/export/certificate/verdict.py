@@ -47,8 +47,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "3 bit": Tolerance(7e-1, 0.6),
     "2 bit": Tolerance(1.0, 0.4),
 }
-"""Bounds with room: what exports were measured at stands in docs/export.md. Below 8 bits the domain's score says what is
-lost; these bounds only find what is broken."""
+"""Bounds with room: what exports were measured at stands in docs/export.md. Below 8 bits the domain's score says what
+is lost; these bounds only find what is broken."""
 
 
 @dataclass(frozen=True)
