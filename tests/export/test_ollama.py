@@ -1,6 +1,7 @@
 """Ollama's side: the template rendered by real Go, the Modelfile read back, the protocol held to."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
