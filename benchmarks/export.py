@@ -109,7 +109,7 @@ def difference(first: Path, second: Path) -> float:
     """The greatest difference of any weight."""
     from luthier.export.tensor_files import stored_tensors
 
-    found = [{}, {}]  # type: list[dict[str, Any]]
+    found: list[dict[str, Any]] = [{}, {}]
     for place, folder in zip(found, (first, second), strict=True):
         for path in folder.glob("*.safetensors"):
             place |= stored_tensors(path)

@@ -28,12 +28,7 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs Go (apt-get install golang-go) to render Ollama's templates as Ollama does")
     folder = tmp_path_factory.mktemp("go")
     shutil.copy(Path(__file__).with_name("go_template.go"), folder / "main.go")
-    env = {
-        "PATH": "/usr/bin:/bin:/usr/local/go/bin",
-        "HOME": str(folder),
-        "GOCACHE": str(folder / "cache"),
-        "GO111MODULE": "off",
-    }
+    env = {**os.environ, "GOCACHE": str(folder / "cache"), "GO111MODULE": "off"}
     subprocess.run(
         ["go", "build", "-o", "render", "main.go"], cwd=folder, env=env, check=True, capture_output=True
     )

@@ -6,34 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.common import print_json, quiet_libraries
+from luthier.cli.export import Items, MaxProbes, Model, show_forms
 
 if TYPE_CHECKING:
     from luthier.pipeline.certifying import Open
     from luthier.pipeline.shipping import Found
 
 
+Forms = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated: FORM (made for the check), FORM=PATH (as it stands), server=URL#MODEL. Forms: hf, "
+        "peft, gguf:TYPE, gguf-lora, mlx:BITS, ollama."
+    ),
+]
+
+
 def certify(
-    model: Annotated[
-        str, typer.Argument(help="A run, a specialist (NAME@VERSION), an adapter or a model folder.")
-    ],
-    forms: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated: FORM (made for the check), FORM=PATH (as it stands), server=URL#MODEL. Forms: hf, "
-            "peft, gguf:TYPE, gguf-lora, mlx:BITS, ollama."
-        ),
-    ],
+    model: Model,
+    forms: Forms,
     out: Annotated[
         Path | None, typer.Option(help="A folder for certificate.json and certificate.html.")
     ] = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(
-            help="Evaluation items (JSONL): probes and domain score. Default: those of the run's recipe."
-        ),
-    ] = None,
-    max_probes: Annotated[int, typer.Option(min=1, help="How many probes at most.")] = 100,
+    items: Items = None,
+    max_probes: MaxProbes = 100,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask every form the same probes as the trained model. Exit code 1 where one differs, with its cause."""
@@ -55,10 +52,7 @@ def certify(
     if json:
         print_json(certificate.to_dict())
     else:
-        for form in certificate.forms:
-            console().print(f"{form.form}: {form.said}", markup=False, soft_wrap=True)
-            for line in form.lines:
-                console().print(f"  {line.what}: {line.said}; {line.detail}", markup=False, soft_wrap=True)
+        show_forms(certificate)
     raise typer.Exit(1 if certificate.word == "different" else 0)
 
 

@@ -14,31 +14,39 @@ if TYPE_CHECKING:
     from luthier.pipeline.shipping import Found
 
 
+Model = Annotated[
+    str, typer.Argument(help="A run, a specialist (NAME@VERSION), an adapter or a model folder.")
+]
+Items = Annotated[
+    Path | None,
+    typer.Option(
+        help="Evaluation items (JSONL): probes and domain score. Default: those of the run's recipe."
+    ),
+]
+MaxProbes = Annotated[int, typer.Option(min=1, help="How many probes at most.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A form, once or more: hf (default), peft, gguf:TYPE, gguf-lora, ollama[:TYPE|:hf], mlx[:4|:8], vllm."
+    ),
+]
+Dtype = Annotated[
+    str, typer.Option(help="Of merged weights: auto (as the base is stored), float32, bfloat16, float16.")
+]
+Accept = Annotated[
+    str | None, typer.Option(help="Let forms go that answer differently; the reason is recorded.")
+]
+
+
 def export(
-    model: Annotated[
-        str, typer.Argument(help="A run, a specialist (NAME@VERSION), an adapter or a model folder.")
-    ],
+    model: Model,
     out: Annotated[Path, typer.Option(help="The folder to write; must not exist, or be empty.")],
-    to: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A form, once or more: hf (default), peft, gguf:TYPE, gguf-lora, ollama[:TYPE|:hf], mlx[:4|:8], vllm."
-        ),
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="Of merged weights: auto (as the base is stored), float32, bfloat16, float16.")
-    ] = "auto",
+    to: To = None,
+    dtype: Dtype = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole plan; write nothing.")] = False,
-    items: Annotated[
-        Path | None,
-        typer.Option(
-            help="Evaluation items (JSONL): probes and domain score. Default: those of the run's recipe."
-        ),
-    ] = None,
-    max_probes: Annotated[int, typer.Option(min=1, help="How many probes at most.")] = 100,
-    accept: Annotated[
-        str | None, typer.Option(help="Let forms go that answer differently; the reason is recorded.")
-    ] = None,
+    items: Items = None,
+    max_probes: MaxProbes = 100,
+    accept: Accept = None,
 ) -> None:
     """Plan, write, then certify: what does not answer like the trained model does not leave."""
     from luthier.errors import ConfigError, ExportError
@@ -62,13 +70,18 @@ def export(
     found.record("certificate", {**certificate.to_dict(), **place})
     written = [str(one.form) for one in plan.forms]
     found.record("export", {"forms": written, "word": certificate.word, **place})
+    show_forms(certificate)
+    console().print(
+        f"written to {out}; the certificate: {out / 'certificate.html'}", markup=False, soft_wrap=True
+    )
+
+
+def show_forms(certificate: "Certificate") -> None:
+    """Every form with its word, and every line under it."""
     for form in certificate.forms:
         console().print(f"{form.form}: {form.said}", markup=False, soft_wrap=True)
         for line in form.lines:
             console().print(f"  {line.what}: {line.said}; {line.detail}", markup=False, soft_wrap=True)
-    console().print(
-        f"written to {out}; the certificate: {out / 'certificate.html'}", markup=False, soft_wrap=True
-    )
 
 
 def _show(plan: "ExportPlan", *, every_tensor: bool) -> None:

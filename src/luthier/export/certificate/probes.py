@@ -67,45 +67,46 @@ def from_rows(rows: Sequence[Sequence[Message]], kind: str = "test set") -> list
 
 
 def _matrix(renderer: Renderer, system: str) -> list[Probe]:
-    def user(text: str) -> Message:
-        return Message("user", text)
-
     told, named = Message("system", system), " ".join(renderer.control_strings[:4])
     call = Message("assistant", "", tool_calls=(ToolCall("lookup", {"word": "quince"}, "call00001"),))
     return [
-        Probe("no system", (user("Hello!"),)),
-        Probe("no system", (user("What is 2 plus 3?"),)),
-        Probe("no system", (user("Name three animals."),)),
-        Probe("system", (told, user("Who are you?"))),
-        Probe("system", (told, user("Write a short sentence about the sea."))),
+        Probe("no system", (_user("Hello!"),)),
+        Probe("no system", (_user("What is 2 plus 3?"),)),
+        Probe("no system", (_user("Name three animals."),)),
+        Probe("system", (told, _user("Who are you?"))),
+        Probe("system", (told, _user("Write a short sentence about the sea."))),
         Probe(
             "several turns",
-            (user("What is the capital of France?"), Message("assistant", "Paris."), user("And of Italy?")),
+            (_user("What is the capital of France?"), Message("assistant", "Paris."), _user("And of Italy?")),
         ),
         Probe(
             "several turns with system",
             (
                 told,
-                user("Count."),
+                _user("Count."),
                 Message("assistant", "One."),
-                user("Go on."),
+                _user("Go on."),
                 Message("assistant", "Two."),
-                user("On!"),
+                _user("On!"),
             ),
         ),
-        Probe("unicode", (user("Wie heißt „Sprache“ auf 日本語? 👩‍🚀 é e\u0301 \u00a0 ﷽"),)),
-        Probe("code and line breaks", (user("def f(x):\n\n\treturn {'a': x}  # done\n\n```\n1 < 2\n```"),)),
-        Probe("tools", (user("What is a quince?"),), (_TOOL,)),
+        Probe("unicode", (_user("Wie heißt „Sprache“ auf 日本語? 👩‍🚀 é e\u0301 \u00a0 ﷽"),)),
+        Probe("code and line breaks", (_user("def f(x):\n\n\treturn {'a': x}  # done\n\n```\n1 < 2\n```"),)),
+        Probe("tools", (_user("What is a quince?"),), (_TOOL,)),
         Probe(
             "tool call",
             (
-                user("What is a quince?"),
+                _user("What is a quince?"),
                 call,
                 Message("tool", "A fruit.", tool_call_id="call00001", name="lookup"),
             ),
             (_TOOL,),
         ),
-        Probe(CONTROL_STRINGS, (user(f"What do {named} mean?"),)),
-        Probe("empty", (user(""),)),
-        Probe("white space at the edges", (user("  Hello  \n"),)),
+        Probe(CONTROL_STRINGS, (_user(f"What do {named} mean?"),)),
+        Probe("empty", (_user(""),)),
+        Probe("white space at the edges", (_user("  Hello  \n"),)),
     ]
+
+
+def _user(text: str) -> Message:
+    return Message("user", text)
