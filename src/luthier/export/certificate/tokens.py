@@ -60,11 +60,10 @@ def rendering_lines(
             unshielded = True
         elif have != want:
             differing.append((probe, _shown(trained, want, have)))
-    lines = [
-        _ids_line(trained, probes, rendered, differing, tokenizer),
-        _ends_line(trained, probes, rendered),
-    ]
-    return [line for line in lines if line is not None], rendered, unshielded
+    lines = [_ids_line(trained, probes, rendered, differing, tokenizer)]
+    if tokenizer is None or tokenizer.word != "different":  # else its ids mean other things
+        lines.append(_ends_line(trained, probes, rendered))
+    return lines, rendered, unshielded
 
 
 def _ids_line(
@@ -89,9 +88,7 @@ def _ids_line(
     return Line("rendered tokens", "different", detail, cause)
 
 
-def _ends_line(
-    trained: Trained, probes: Sequence[Probe], rendered: Sequence[list[int] | None]
-) -> Line | None:
+def _ends_line(trained: Trained, probes: Sequence[Probe], rendered: Sequence[list[int] | None]) -> Line:
     tokenizer = trained.loaded.tokenizer
     wanted, found = [0, 0], [0, 0]
     for probe, have in zip(probes, rendered, strict=True):
