@@ -44,7 +44,7 @@ def test_forms_come_with_their_certificate(adapter: Path, tmp_path: Path, run) -
     kept = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert [(form["form"], form["word"]) for form in kept["forms"]] == [
         ("hf", "equal within tolerance"),
-        ("peft", "equal within tolerance"),
+        ("peft", "identical"),
     ]
     assert kept["forms"][0]["files"]["model.safetensors"].startswith("sha256:")
     assert any(note.startswith("vllm: not run") for note in kept["notes"])
