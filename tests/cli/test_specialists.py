@@ -1,6 +1,7 @@
 """`luthier specialists`, on a real run of a tiny model."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_from_a_run_to_production_and_back(run: Path) -> None:
     changed = say("diff", "lengths@1", "lengths@2", code=1)
     assert "-Answer in metres.\\n" in changed and "+Answer in feet." in changed and "licence" in changed
     assert "are the same" in say("diff", "lengths@1", "lengths@1")
+    assert "  comes from" in say("lineage", "lengths@2") and "graph LR" in say(
+        "lineage", "lengths@2", "--mermaid"
+    )
     graph = json.loads(say("lineage", "lengths@2", "--json"))
     assert {node["kind"] for node in graph["nodes"]} == {"base", "data", "run", "specialist", "verdict"}
     assert "rollback lengths@1" in say("rollback", "lengths", "--reason", "feet confuse people")
@@ -108,3 +112,41 @@ def test_only_finished_runs_are_kept(run: Path) -> None:
     create_run(Path("runs/empty"), recipe_yaml="", data_manifest=[])
     result = CliRunner().invoke(app, ["specialists", "commit", "runs/empty", "--name", "x"])
     assert isinstance(result.exception, RunError) and "its status is created" in str(result.exception)
+
+
+def test_the_page_is_written_at_commit_and_grows_with_what_is_known(run: Path, model_folder: str) -> None:
+    assert "report: specialists/reports/lengths@1.html" in say("commit", str(run), "--name", "lengths")
+    page = Path("specialists/reports/lengths@1.html")
+    assert "Nothing was measured yet" in page.read_text(encoding="utf-8")
+    items = [{"id": f"q{n}", "question": f"How long is {n}?", "answer": f"{n} metres."} for n in range(4)]
+    Path("items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    models = [model_folder, str(run)]
+    asked = ["eval", *models, "--items", "items.jsonl", "--max-new-tokens", "2", "--out", "answers"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    own = next(path for path in Path("answers").glob("*.jsonl") if "first" in path.name)
+    base = next(path for path in Path("answers").glob("*.jsonl") if path != own)
+    said = say("results", "lengths@1", str(base), str(own), "--name", "lengths")
+    assert "not enough evidence at alpha 0.05: 0 won, 0 lost" in said
+    assert "Results: lengths" in page.read_text(encoding="utf-8")
+    out = say("report", "lengths", "--out", "page.html", "--price-per-hour", "1.5")
+    assert out.strip() == "page.html" and "at 1.5 an hour" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_a_promoted_version_that_is_gone_is_said(run: Path) -> None:
+    """Somebody wrote to the database behind the store's back: every verb says so, none makes it worse."""
+    say("commit", str(run), "--name", "lengths")
+    say("commit", str(run), "--name", "lengths", "--system", "Answer in feet.")
+    say("promote", "lengths@1", "--force", "--reason", "a demo")
+    with sqlite3.connect("specialists/store.sqlite") as database:
+        database.execute("delete from versions where number = 1")
+    for words in (("show", "lengths@production"), ("report", "lengths@production"), ("remove", "lengths@1")):
+        refused = CliRunner().invoke(app, ["specialists", *words])
+        assert isinstance(refused.exception, RegistryError) and "no such version" in str(refused.exception)
+    assert "'production' means version 1, which is not there" in say("verify", code=1)
+    say("promote", "lengths@2", "--force", "--reason", "the one that is there")
+    refused = CliRunner().invoke(app, ["specialists", "rollback", "lengths"])
+    assert isinstance(refused.exception, RegistryError) and "there is none before it" in str(
+        refused.exception
+    )
+    assert say("verify").startswith("sound: 1 versions")

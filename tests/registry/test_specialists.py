@@ -1,6 +1,8 @@
 """The store of specialists: versions, words that move between them, and what is refused."""
 
+import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import RegistryError
+from luthier.registry.db import transaction
 from luthier.registry.specialist import Specialist
 from luthier.registry.specialist_check import collect, require_sound, verify
+from luthier.registry.specialist_diff import other_prompt
+from luthier.registry.specialist_lineage import lineage, render_mermaid, render_tree
 from luthier.registry.specialists import SpecialistStore
 
 PROMPT = "Answer briefly.\n\tYes? “No”.\r\n"
@@ -27,14 +32,16 @@ def bundle(folder: Path, text: str = "weights") -> dict[str, Path]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SpecialistStore:
-    return SpecialistStore(tmp_path / "specialists")
+def store(tmp_path: Path, database: str | None) -> SpecialistStore:
+    """On SQLite, and again on Postgres."""
+    return SpecialistStore(tmp_path / "specialists", database)
 
 
 def commit(
     store: SpecialistStore, tmp_path: Path, text: str, name: str = "rugby", **details: Any
 ) -> Specialist:
-    return store.commit(name, bundle(tmp_path / "bundle", text), {"system_prompt": PROMPT, **details})[0]
+    parts = bundle(tmp_path / "bundle", text)
+    return store.commit(name, parts, {"system_prompt": PROMPT, **details})[0]
 
 
 def shipped(store: SpecialistStore, tmp_path: Path, text: str) -> Specialist:
@@ -167,33 +174,97 @@ def test_opened_folders_are_made_once(
     assert (store.opened(found) / "recipe.yaml").is_file()
 
 
-def test_writers_at_once_lose_nothing(store: SpecialistStore, tmp_path: Path) -> None:
+def test_two_processes_at_once_lose_no_write(
+    store: SpecialistStore, tmp_path: Path, database: str | None
+) -> None:
+    """Both start on a store that knows nothing, commit, record and promote; all of it is there at the end."""
+
     def write(worker: int) -> None:
-        mine = SpecialistStore(store.root)
-        for turn in range(5):
-            text = f"{worker}-{turn}"
-            mine.commit("rugby", bundle(tmp_path / f"w{worker}", text), {"system_prompt": None})
+        mine = SpecialistStore(store.root, database)
+        for turn in range(6):
+            parts = bundle(tmp_path / f"w{worker}", f"{worker}-{turn}")
+            found, _ = mine.commit("rugby", parts, {"system_prompt": None})
+            mine.attach(found, "verdict", {"word": "ship"})
+            mine.promote(found.ref)
 
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    children = []
+    for worker in range(2):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                write(worker)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
+    assert sorted(one.number for one in store.versions("rugby")) == list(range(1, 13))
+    assert all(len(store.records(one, "verdict")) == 1 for one in store.versions("rugby"))
+    history = store.history("rugby")
+    moves = [event for event in history if event.what == "promote"]
+    assert len(history) == 24 and len(moves) == 12
+    assert [event.before for event in moves] == [None, *(event.version for event in moves[:-1])]
+    require_sound(store)
+
+
+def test_what_is_collected_is_never_what_is_being_committed(
+    store: SpecialistStore, tmp_path: Path, database: str | None
+) -> None:
+    stop = threading.Event()
+
+    def clear() -> None:
+        while not stop.is_set():
+            collect(SpecialistStore(store.root, database))
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        for number in range(10):
+            commit(store, tmp_path, str(number))
+    finally:
+        stop.set()
         thread.join()
-    assert sorted(one.number for one in store.versions("rugby")) == list(range(1, 21))
     require_sound(store)
 
 
-def test_a_store_in_memory_of_fsspec(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="name one too"):
-        SpecialistStore("memory://bucket")
-    store = SpecialistStore("memory://bucket", f"sqlite:///{tmp_path / 'db.sqlite'}")
-    found = commit(store, tmp_path, "weights")
-    assert (store.checkout(found, tmp_path / "out") / "recipe.yaml").is_file()
-    require_sound(store)
+def test_readers_do_not_wait_for_a_writer(store: SpecialistStore, tmp_path: Path) -> None:
+    commit(store, tmp_path, "a")
+    with transaction(store._engine):
+        started = time.monotonic()
+        assert store.find("rugby").number == 1 and store.names() == ["rugby"]
+        assert time.monotonic() - started < 5
 
 
-def test_a_newer_store_is_left_alone(store: SpecialistStore) -> None:
+def test_records_are_json_values(store: SpecialistStore, tmp_path: Path) -> None:
+    found = commit(store, tmp_path, "a")
+    odd = {"text": "\ud800 \x00 é", "number": 2**40}
+    store.attach(found, "note", odd)
+    assert store.records(found)[0]["body"] == odd
+    with pytest.raises(RegistryError, match="'note' is not made of JSON values"):
+        store.attach(found, "note", {"loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "me:\\*\\*\\*@.*cannot open the database"),
+        ("postgresql+pg8000://me:secret@127.0.0.1/x", "driver pg8000 is not installed"),
+        ("nosuch://x", "cannot open the database"),
+    ],
+)
+def test_databases_that_do_not_answer(tmp_path: Path, url: str, problem: str) -> None:
+    if "psycopg" in url:
+        pytest.importorskip("psycopg")
+    with pytest.raises(RegistryError, match=problem) as refused:
+        SpecialistStore(tmp_path, url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     import sqlite3
+
+    store = SpecialistStore(tmp_path / "specialists")
 
     with sqlite3.connect(Path(store.root) / "store.sqlite") as database:
         database.execute("update luthier_schema set form = 99")
@@ -228,3 +299,38 @@ def test_production_is_what_a_plain_stack_says(
             if not stack or stack[-1] != number:
                 stack.append(number)
         assert store.aliases("rugby") == ({"production": stack[-1]} if stack else {})
+
+
+def test_another_system_prompt_is_told_with_its_difference(tmp_path: Path) -> None:
+    found = commit(SpecialistStore(tmp_path / "specialists"), tmp_path, "a")
+    assert other_prompt(found, PROMPT) is None
+    told = other_prompt(found, PROMPT.replace("\r\n", "\n"))  # one byte
+    assert told is not None and "rugby@1 is asked with another system prompt than its own" in told
+    assert "-\\tYes? “No”.\\r\\n" in told and "+\\tYes? “No”.\\n" in told
+    assert "without its system prompt" in str(other_prompt(found, None))
+    plain = commit(SpecialistStore(tmp_path / "specialists"), tmp_path, "b", system_prompt=None)
+    assert other_prompt(plain, "") is None and "+Hi" in str(other_prompt(plain, "Hi"))
+
+
+def test_lineage_is_a_tree_and_a_graph(tmp_path: Path) -> None:
+    store = SpecialistStore(tmp_path / "specialists")
+    data = [{"role": "train", "path": 'a "b".jsonl', "sha256": "sha256:" + "9f" * 32, "rows": 8}]
+    base = {"name": "luthier-nano", "hash": "sha256:" + "11" * 32}
+    found = commit(store, tmp_path, "a", run="first", base=base, data=data)
+    store.attach(found, "verdict", {"word": "ship"})
+    store.attach(found, "export", {"form": "gguf", "path": "out/a.gguf"})
+    graph = lineage(store, found)
+    tree = [line[: line.index(" (2")] if " (2" in line else line for line in render_tree(graph)]
+    assert tree == [
+        f"specialist rugby@1 ({found.short_id})",
+        "  comes from",
+        "    └─ run first",
+        "       ├─ base luthier-nano (111111111111)",
+        '       └─ data train: a "b".jsonl, 8 rows, 9f9f9f9f9f9f',
+        "  became",
+        "    ├─ verdict ship",
+        "    └─ export out/a.gguf",
+    ]
+    drawn = render_mermaid(graph)
+    assert drawn[0] == "graph LR" and "  n0 --> n1" in drawn
+    assert drawn[4].endswith('a #34;b#34;.jsonl, 8 rows, 9f9f9f9f9f9f"]')

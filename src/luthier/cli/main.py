@@ -22,6 +22,7 @@ from luthier.cli import (
     evaluate,
     export,
     gate,
+    imports,
     judge,
     methods,
     models,
@@ -74,6 +75,7 @@ app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("certify")(certify.certify)
 app.add_typer(ollama.app, name="ollama")
+app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")

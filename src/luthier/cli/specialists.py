@@ -12,7 +12,7 @@ from luthier.cli.common import console, print_json, read_text_option
 
 if TYPE_CHECKING:
     from luthier.registry.specialist import Specialist
-    from luthier.registry.specialists import Event, SpecialistStore
+    from luthier.registry.specialists import SpecialistStore
 
 app = typer.Typer(
     help="Specialists: keep a finished run as a version, promote it, roll back. Without a verb: list them.",
@@ -98,6 +98,7 @@ def commit(
     """Keep a run as the next version of a specialist: weights, template, prompt, recipe, data's hashes, examples."""
     from luthier.cli.common import quiet_libraries
     from luthier.pipeline.bundle import bundle_run
+    from luthier.pipeline.specialist_report import report_place, write_specialist_report
     from luthier.registry.runs import open_run
 
     quiet_libraries()
@@ -105,10 +106,13 @@ def commit(
     found, new = bundle_run(
         store, open_run(run), name, system_prompt=read_text_option(system), licence=licence, message=message
     )
+    if (place := report_place(store, found)) is not None:
+        write_specialist_report(store, found, place)
     if json:
         print_json({**_summary(store, found), "new": new})
     elif new:
         _say(f"kept as {found.ref} ({found.short_id}), {len(found.files)} files")
+        _say(f"report: {place}" if place else f"report: luthier specialists report {found.ref} --out FILE")
     else:
         _say(f"{found.ref} is this very bundle already; nothing was changed")
 
@@ -136,16 +140,57 @@ def show(ref: Ref, json: Json = False) -> None:
         word = record["body"].get("word", "")
         _say(f"  {record['created'][:19]}  {record['kind']} {word}")
     for event in store.history(one.name):
-        _say(f"  {event.time[:19]}  {_told(event)}")
+        _say(f"  {event.time[:19]}  {event.told}")
 
 
-def _told(event: "Event") -> str:
-    words = [event.what, f"{event.name}@{event.version}"]
-    if event.alias:
-        words.append(f"as {event.alias}")
-    if event.before is not None:
-        words.append(f"(was {event.before})")
-    return " ".join(words) + (f": {event.reason}" if event.reason else "")
+@app.command()
+def results(
+    ref: Ref,
+    answers: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Answers saved by luthier eval on the same items: base, champion, ...; its own last."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What the items are called. Default: the last file's name.")
+    ] = None,
+) -> None:
+    """Keep what was measured with a version: accuracies with intervals, verdicts, answers side by side."""
+    from luthier.evaluation.runner import load_result
+    from luthier.pipeline.specialist_report import report_place, write_specialist_report
+    from luthier.pipeline.specialist_results import EVALUATION, evaluation_record
+
+    store = _store()
+    one = store.find(ref)
+    body = evaluation_record(name or answers[-1].stem, [load_result(path) for path in answers])
+    store.attach(one, EVALUATION, body)
+    if (place := report_place(store, one)) is not None:
+        write_specialist_report(store, one, place)
+    for pair in body["comparison"]["pairs"]:
+        _say(f"{pair['second']} against {pair['first']}: {pair['statement']}")
+
+
+@app.command()
+def report(
+    ref: Ref,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write. Default: reports/ beside the store.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0.0, help="What the machine that trained it costs, to tell the cost.")
+    ] = None,
+) -> None:
+    """Write a version's page: results with intervals, the gate's reasons, answers, data, curve, hardware and cost."""
+    from luthier.errors import RegistryError
+    from luthier.pipeline.specialist_report import report_place, write_specialist_report
+
+    store = _store()
+    one = store.find(ref)
+    place = out or report_place(store, one)
+    if place is None:
+        raise RegistryError(f"{store.root} is no folder: say where the page goes with --out FILE")
+    _say(f"{write_specialist_report(store, one, place, price_per_hour=price_per_hour)}")
 
 
 @app.command()
@@ -156,19 +201,19 @@ def promote(
     reason: Reason = None,
 ) -> None:
     """Let a word mean this version from now on. Only with a verdict `ship`, or --force and a reason that is kept."""
-    _say(_told(_store().promote(ref, alias, reason=reason, force=force)))
+    _say(_store().promote(ref, alias, reason=reason, force=force).told)
 
 
 @app.command()
 def rollback(name: str, alias: Alias = "production", reason: Reason = None) -> None:
     """Let a word mean again what it meant before its last promotion."""
-    _say(_told(_store().rollback(name, alias, reason=reason)))
+    _say(_store().rollback(name, alias, reason=reason).told)
 
 
 @app.command()
 def unset(name: str, alias: Alias = "production") -> None:
     """Let a word mean nothing any more."""
-    _say(_told(_store().unset(name, alias)))
+    _say(_store().unset(name, alias).told)
 
 
 @app.command()
@@ -201,18 +246,24 @@ def diff(first: Ref, second: Ref, json: Json = False) -> None:
 
 
 @app.command()
-def lineage(ref: Ref, json: Json = False) -> None:
+def lineage(
+    ref: Ref,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Print the graph for mermaid.js (GitHub draws it).")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Where a version comes from and where it went: data, base, run, verdicts, exports."""
-    from luthier.registry.specialist_diff import lineage as lineage_of
+    from luthier.registry.specialist_lineage import lineage as lineage_of
+    from luthier.registry.specialist_lineage import render_mermaid, render_tree
 
     store = _store()
     graph = lineage_of(store, store.find(ref))
     if json:
         print_json(graph.to_dict())
         return
-    for before, after in graph.edges:
-        (kind, text), (other_kind, other) = graph.nodes[before], graph.nodes[after]
-        _say(f"{kind} {text}  ->  {other_kind} {other}")
+    for line in render_mermaid(graph) if mermaid else render_tree(graph):
+        _say(line)
 
 
 @app.command()

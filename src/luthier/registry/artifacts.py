@@ -9,6 +9,7 @@ appears whole under its name or not at all. Knows nothing of what the bytes are.
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -32,9 +33,16 @@ class Artifacts:
     """The files under one root; it need not exist until something is added."""
 
     def __init__(self, root: Path | str) -> None:
+        """Raises RegistryError where nothing that is installed reaches the root."""
         import fsspec
 
-        self._fs, self._root = fsspec.core.url_to_fs(str(root))
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(str(root))
+        except (ImportError, ValueError) as error:
+            raise RegistryError(
+                f'{root}: cannot be reached: {error}. For s3:// it is: pip install "luthier[s3]"'
+            ) from error
+        self.root = str(root)
         self._local = Path(self._root) if "file" in _protocols(self._fs) else None
 
     def add(self, path: Path) -> Artifact:
@@ -46,7 +54,7 @@ class Artifacts:
             with path.open("rb") as source:
                 copied = self._write(artifact, source)
         except OSError as error:
-            raise RegistryError(f"{path}: cannot be kept: {error}") from error
+            raise RegistryError(f"{path}: cannot be kept in {self.root}: {error}") from error
         if copied != artifact.id:
             raise RegistryError(
                 f"{path}: changed while it was being kept; try again when nothing writes to it"
@@ -54,21 +62,26 @@ class Artifacts:
         return artifact
 
     def holds(self, artifact: Artifact) -> bool:
-        """Whether the bytes are here, by name and size; `damage` reads them."""
-        place = self._place(artifact.id)
-        return bool(self._fs.exists(place)) and int(self._fs.size(place)) == artifact.num_bytes
+        """Whether the bytes are here, by name and size; `damage` reads them. Raises RegistryError: the root is away."""
+        self._fs.invalidate_cache()  # another process may have removed them since
+        with self._reached():
+            try:
+                return int(self._fs.info(self._place(artifact.id))["size"]) == artifact.num_bytes
+            except FileNotFoundError:
+                return False
 
     def open(self, artifact: Artifact) -> IO[bytes]:
         """The bytes to read. Raises RegistryError where they are gone."""
         try:
-            opened: IO[bytes] = self._fs.open(self._place(artifact.id), "rb")
+            with self._reached():
+                opened: IO[bytes] = self._fs.open(self._place(artifact.id), "rb")
         except OSError as error:
             raise RegistryError(f"{artifact.id}: is no longer in the store: {error}") from error
         return opened
 
     def copy(self, artifact: Artifact, target: Path) -> None:
         """Write the bytes to `target`. Raises RegistryError where they are not what they were."""
-        with self.open(artifact) as source, atomic_file(target) as out:
+        with self._reached(), self.open(artifact) as source, atomic_file(target) as out:
             if _copy(source, out) != artifact.id:
                 raise RegistryError(
                     f"{artifact.id}: its bytes in the store have changed; restore it from a copy"
@@ -77,7 +90,7 @@ class Artifacts:
     def damage(self, artifact: Artifact) -> str | None:
         """What is wrong with the bytes, None where nothing is. Reads all of them."""
         try:
-            with self.open(artifact) as source:
+            with self._reached(), self.open(artifact) as source:
                 found = _copy(source, None)
         except (RegistryError, OSError) as error:
             return str(error)
@@ -87,17 +100,31 @@ class Artifacts:
 
     def ids(self) -> Iterator[str]:
         """The ids of all that is here."""
-        if not self._fs.exists(self._root):
-            return
-        for place in self._fs.find(self._root):
+        self._fs.invalidate_cache()
+        with self._reached():
+            places = self._fs.find(self._root) if self._fs.exists(self._root) else []
+        for place in places:
             name = place.rsplit("/", 1)[-1]
             if len(name) == 64 and not name.startswith("."):
                 yield f"sha256:{name}"
 
     def remove(self, id: str) -> None:
         """Forget the bytes; nothing happens where they are not here."""
-        if self._fs.exists(self._place(id)):
-            self._fs.rm_file(self._place(id))
+        with self._reached():
+            if self._fs.exists(self._place(id)):
+                self._fs.rm_file(self._place(id))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Each object store's library has errors of its own; here they become one."""
+        try:
+            yield
+        except (RegistryError, OSError, _OtherBytes):
+            raise
+        except Exception as error:
+            if self._local is not None:
+                raise
+            raise RegistryError(f"{self.root}: does not answer: {error}") from error
 
     def _place(self, id: str) -> str:
         digest = id.removeprefix("sha256:")
@@ -107,7 +134,7 @@ class Artifacts:
         """Copy under the artifact's name if the bytes are what they are called; returns what they are."""
         place = self._place(artifact.id)
         if self._local is None:  # object stores show a file when it is whole
-            with self._fs.open(place, "wb") as out:
+            with self._reached(), self._fs.open(place, "wb") as out:
                 found = _copy(source, out)
             if found != artifact.id:
                 self._fs.rm_file(place)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from luthier.errors import RegistryError
 from luthier.registry.artifacts import Artifact
-from luthier.registry.db import transaction
+from luthier.registry.db import reading, transaction
 from luthier.registry.specialist import manifest_id
 from luthier.registry.specialist_tables import aliases, events, files, versions
 from luthier.registry.specialists import SpecialistStore
@@ -36,7 +36,7 @@ class StoreReport:
 
 def verify(store: SpecialistStore) -> StoreReport:
     """Every version's hash, every file's hash, every alias and every promotion."""
-    with transaction(store._engine) as connection:
+    with reading(store._engine) as connection:
         rows = connection.execute(select(versions).order_by(versions.c.name, versions.c.number)).all()
         needed = _needed(connection)
         kept = {

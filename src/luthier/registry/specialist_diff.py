@@ -1,4 +1,4 @@
-"""What differs between two specialists, and where one comes from and where it went.
+"""What differs between two specialists, and between a system prompt and the one that a specialist was tested with.
 
 Knows nothing of how the differences matter.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.registry.specialist import Specialist
+from luthier.registry.specialist import SHORT_ID_DIGITS, Specialist
 from luthier.registry.specialists import SpecialistStore
 
 RESOLVED = "resolved.json"
@@ -44,6 +44,19 @@ def prompt_diff(first: str | None, second: str | None, names: tuple[str, str]) -
     return list(difflib.unified_diff(before, after, names[0], names[1], lineterm=""))
 
 
+def other_prompt(one: Specialist, used: str | None) -> str | None:
+    """What to say where a specialist is asked with another system prompt than its own; None where it is the same.
+
+    It was trained and tested with its own, byte for byte: with another one it is another model. Empty is none.
+    """
+    own = one.system_prompt
+    if (own or None) == (used or None):
+        return None
+    lines = prompt_diff(own, used, (f"prompt of {one.ref}", "prompt it is asked with"))
+    said = "with another system prompt than its own" if used else "without its system prompt"
+    return "\n".join([f"{one.ref} is asked {said}:", *lines])
+
+
 def _changes(part: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key):
@@ -52,7 +65,7 @@ def _changes(part: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _data(one: Specialist) -> Iterator[tuple[str, str]]:
     for entry in one.manifest.get("data") or ():
-        named = entry.get("dataset") or _short(str(entry.get("sha256")))
+        named = entry.get("dataset") or short(str(entry.get("sha256")))
         yield f"{entry.get('role')}: {entry.get('path')}", f"{named}, {entry.get('rows')} rows"
 
 
@@ -75,7 +88,7 @@ def _bundle(one: Specialist) -> Iterator[tuple[str, str]]:
         yield key, json.dumps(one.manifest.get(key), ensure_ascii=False)
     for path, artifact in one.files.items():
         if path.startswith("model/"):
-            yield path, f"{_short(artifact.id)}, {artifact.num_bytes} bytes"
+            yield path, f"{short(artifact.id)}, {artifact.num_bytes} bytes"
 
 
 def _results(store: SpecialistStore, one: Specialist) -> Iterator[tuple[str, str]]:
@@ -88,39 +101,6 @@ def _results(store: SpecialistStore, one: Specialist) -> Iterator[tuple[str, str
         yield record["kind"], told if isinstance(told, str) else json.dumps(told)
 
 
-@dataclass(frozen=True)
-class Lineage:
-    """A graph: `nodes` by their id (kind and text), `edges` from what was there before to what came of it."""
-
-    nodes: Mapping[str, tuple[str, str]]
-    edges: tuple[tuple[str, str], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values, under keys that stay."""
-        nodes = [{"id": id, "kind": kind, "text": text} for id, (kind, text) in self.nodes.items()]
-        return {"nodes": nodes, "edges": [list(edge) for edge in self.edges]}
-
-
-def lineage(store: SpecialistStore, one: Specialist) -> Lineage:
-    """Data -> run -> specialist -> what became of it (verdicts, certificates, exports)."""
-    run, own = f"run:{one.manifest.get('run')}", f"specialist:{one.ref}"
-    nodes = {run: ("run", str(one.manifest.get("run"))), own: ("specialist", f"{one.ref} ({one.short_id})")}
-    edges = [(run, own)]
-    if base := one.manifest.get("base"):
-        nodes["base"] = ("base", f"{base['name']} ({_short(str(base['hash']))})")
-        edges.append(("base", run))
-    for number, entry in enumerate(one.manifest.get("data") or ()):
-        named = entry.get("dataset") or entry.get("path")
-        text = f"{entry.get('role')}: {named}, {entry.get('rows')} rows, {_short(str(entry.get('sha256')))}"
-        nodes[f"data:{number}"] = ("data", text)
-        edges.append((f"data:{number}", run))
-    for number, record in enumerate(store.records(one)):
-        body = record["body"]
-        told = body.get("word") or body.get("path") or body.get("form") or ""
-        nodes[f"record:{number}"] = (record["kind"], f"{told} ({record['created'][:10]})".strip())
-        edges.append((own, f"record:{number}"))
-    return Lineage(nodes, tuple(edges))
-
-
-def _short(id: str) -> str:
-    return id.removeprefix("sha256:")[:12]
+def short(id: str) -> str:
+    """The digits of a hash that a person reads."""
+    return id.removeprefix("sha256:")[:SHORT_ID_DIGITS]

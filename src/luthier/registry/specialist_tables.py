@@ -10,7 +10,17 @@
 Knows nothing of how they are written and read.
 """
 
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 FORM = 1
 
@@ -35,7 +45,7 @@ files = Table(
     Column("version_id", String(80), primary_key=True),
     Column("path", String(512), primary_key=True),
     Column("sha256", String(80), nullable=False, index=True),
-    Column("num_bytes", Integer, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
 )
 
 records = Table(

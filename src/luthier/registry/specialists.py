@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from luthier.errors import RegistryError
 from luthier.files import atomic_directory, cache_folder
 from luthier.registry.artifacts import Artifact, Artifacts
-from luthier.registry.db import open_database, transaction
+from luthier.registry.db import open_database, reading, transaction
 from luthier.registry.specialist import (
     LATEST,
     MANIFEST_FORMAT,
@@ -57,6 +57,14 @@ class Event:
     before: int | None = None
     reason: str | None = None
 
+    @property
+    def told(self) -> str:
+        """It as a line, without its time."""
+        words = [self.what, f"{self.name}@{self.version}"]
+        words += [f"as {self.alias}"] if self.alias else []
+        words += [f"(was {self.before})"] if self.before is not None else []
+        return " ".join(words) + (f": {self.reason}" if self.reason else "")
+
 
 class SpecialistStore:
     """The specialists under one root: a folder, or a URL of fsspec with the URL of a database."""
@@ -76,37 +84,37 @@ class SpecialistStore:
 
     def names(self) -> list[str]:
         """The names that have versions."""
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return [
                 row.name for row in connection.execute(select(versions.c.name).distinct().order_by("name"))
             ]
 
     def versions(self, name: str) -> list[Specialist]:
         """The versions of a name, newest first."""
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return _versions(connection, name)
 
     def find(self, ref: Ref | str) -> Specialist:
         """The version that a reference means. Raises RegistryError that lists what there is."""
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return _find(connection, parse_ref(ref) if isinstance(ref, str) else ref)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Which version each word means now."""
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return _aliases(connection, name)
 
     def history(self, name: str) -> list[Event]:
         """What happened to a name, oldest first."""
         wanted = [events.c[key] for key in Event.__dataclass_fields__]
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(*wanted).where(events.c.name == name).order_by(events.c.number))
             return [Event(*row) for row in rows]
 
     def records(self, specialist: Specialist, kind: str | None = None) -> list[dict[str, Any]]:
         """What became known about a version, oldest first: `{kind, created, body}`."""
         asked = select(records).where(records.c.version_id == specialist.id).order_by(records.c.number)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(asked if kind is None else asked.where(records.c.kind == kind))
             return [{"kind": row.kind, "created": row.created, "body": json.loads(row.body)} for row in rows]
 
@@ -131,7 +139,6 @@ class SpecialistStore:
         }
         id = manifest_id(manifest)
         with transaction(self._engine) as connection:
-            _lock(connection, name)
             for path, source in parts.items():
                 if not self.artifacts.holds(kept[path]):  # somebody cleared what no version needed yet
                     self.artifacts.add(source)
@@ -140,9 +147,8 @@ class SpecialistStore:
     def attach(self, specialist: Specialist, kind: str, body: Mapping[str, Any]) -> None:
         """Keep what became known about a version: a verdict, a certificate, an evaluation, an export."""
         with transaction(self._engine) as connection:
-            _lock(connection, specialist.name)
             _find(connection, Ref(specialist.name, str(specialist.number)))
-            text = json.dumps(dict(body), ensure_ascii=False, allow_nan=False)
+            text = _json(f"{specialist.ref}: the record {kind!r}", dict(body))
             values = {"version_id": specialist.id, "kind": kind, "created": _now(), "body": text}
             connection.execute(insert(records).values(values))
 
@@ -161,7 +167,6 @@ class SpecialistStore:
             )
         wanted = parse_ref(ref) if isinstance(ref, str) else ref
         with transaction(self._engine) as connection:
-            _lock(connection, wanted.name)
             found = _find(connection, wanted)
             word = _last_verdict(connection, found.id)
             if word != SHIP and not force:
@@ -176,7 +181,6 @@ class SpecialistStore:
         """Let a word mean again what it meant before its last promotion. Raises RegistryError where there is none."""
         check_name("specialist", name)
         with transaction(self._engine) as connection:
-            _lock(connection, name)
             now = _aliases(connection, name).get(alias)
             if now is None:
                 raise RegistryError(f"{name}: no version is {alias!r}, so there is nothing to roll back")
@@ -190,7 +194,6 @@ class SpecialistStore:
     def unset(self, name: str, alias: str) -> Event:
         """Let a word mean nothing any more. Raises RegistryError where it meant nothing."""
         with transaction(self._engine) as connection:
-            _lock(connection, name)
             now = _aliases(connection, name).get(alias)
             if now is None:
                 raise RegistryError(f"{name}: no version is {alias!r}")
@@ -204,7 +207,6 @@ class SpecialistStore:
         """
         wanted = parse_ref(ref) if isinstance(ref, str) else ref
         with transaction(self._engine) as connection:
-            _lock(connection, wanted.name)
             found = _find(connection, wanted)
             used = [
                 alias for alias, number in _aliases(connection, found.name).items() if number == found.number
@@ -256,9 +258,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _lock(connection: Connection, name: str) -> None:
-    """Hold the name until the transaction ends. SQLite holds the whole database anyway."""
-    connection.execute(select(specialists).where(specialists.c.name == name).with_for_update()).all()
+def _json(what: str, value: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RegistryError(f"{what} is not made of JSON values: {error}") from error
 
 
 def _versions(connection: Connection, name: str) -> list[Specialist]:
@@ -311,7 +315,7 @@ def _insert(
     # Events outlive removed versions, so that a number never means two things.
     used = connection.execute(select(func.max(events.c.version)).where(events.c.name == name)).scalar()
     number, created = (used or 0) + 1, _now()
-    text = json.dumps({**manifest, "created": created}, ensure_ascii=False, allow_nan=False)
+    text = _json(f"{name}: the manifest", {**manifest, "created": created})
     connection.execute(
         insert(versions).values(name=name, number=number, id=id, created=created, manifest=text)
     )

@@ -62,8 +62,11 @@ def write_report(folder: Path) -> Path:
     return run.report_path
 
 
-def read_record(run: Run) -> Record:
-    """Gather the files of a run. Raises RunError, naming the file, where one cannot be read."""
+def read_record(run: Run, status: StatusRecord | None = None) -> Record:
+    """Gather the files of a run. `status`: its status where the folder does not say it.
+
+    Raises RunError, naming the file, where one cannot be read.
+    """
     events = run.read_metrics()
     settings, sources = _settings(run)
     starts = [event for event in events if event.get("event") == "start"]
@@ -72,7 +75,7 @@ def read_record(run: Run) -> Record:
     data = data if isinstance(data, list) else [data]
     return Record(
         name=run.name,
-        status=run.status_record(),
+        status=status or run.status_record(),
         settings=settings,
         sources=sources,
         steps=_by_step(events, "step"),
@@ -132,13 +135,13 @@ def _page(record: Record) -> str:
     sections = [
         _header(record),
         html.facts(_facts(record)),
-        _diagnosis(record),
-        _curves(record),
+        diagnosis_section(record),
+        curves(record),
         _evaluation_table(record),
         _samples(record),
-        _settings_table(record),
-        _data_table(record),
-        _environment_table(record),
+        settings_table(record),
+        data_table(record),
+        environment_table(record),
         _notes(record),
     ]
     title = f"{record.name} · Luthier run"
@@ -156,7 +159,7 @@ def _header(record: Record) -> str:
 def _facts(record: Record) -> list[tuple[str, str, str]]:
     """The headline: name, value, and a note under it."""
     last = record.steps[-1] if record.steps else {}
-    best = _best(record)
+    best = best_point(record)
     of = f" of {record.total_steps:,}" if record.total_steps else ""
     rates = [float(event["tokens_per_second"]) for event in record.steps if event.get("tokens_per_second")]
     peaks = [int(event["peak_memory_bytes"]) for event in record.steps if event.get("peak_memory_bytes")]
@@ -187,7 +190,7 @@ def _facts(record: Record) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _diagnosis(record: Record) -> str:
+def diagnosis_section(record: Record) -> str:
     """The curve's name, why it is called so, and what to try."""
     found = record.diagnosis
     if not record.steps and found.word is Curve.TOO_SHORT:
@@ -207,12 +210,14 @@ def _model(settings: Mapping[str, Any]) -> str:
     return str(settings.get("model.name") or settings.get("model") or _NONE)
 
 
-def _best(record: Record) -> Point | None:
+def best_point(record: Record) -> Point | None:
+    """(step, validation loss) of the best evaluation."""
     points = _points(record.evaluations, "validation_loss")
     return min(points, key=lambda point: point[1]) if points else None
 
 
-def _curves(record: Record) -> str:
+def curves(record: Record) -> str:
+    """Loss, the task's metrics, learning rate and gradient norm over the steps."""
     if not record.steps and not record.evaluations:
         return '<h2>Curves</h2><p class="empty">No step was recorded yet.</p>'
     raw = _points(record.steps, "loss")
@@ -228,7 +233,7 @@ def _curves(record: Record) -> str:
         ],
         y_label="nats per supervised token",
         x_range=steps,
-        best=_best(record),
+        best=best_point(record),
         best_name="best validation",
     )
     rate = Line("Learning rate", _points(record.steps, "learning_rate"), 3)
@@ -323,7 +328,8 @@ def _samples(record: Record) -> str:
     return f"<h2>Sample answers</h2>{''.join(tables)}"
 
 
-def _settings_table(record: Record) -> str:
+def settings_table(record: Record) -> str:
+    """Every setting with where it came from."""
     rows = []
     for name, value in record.settings.items():
         source = f'<td class="quiet">{html.text(record.sources.get(name, ""))}</td>' if record.sources else ""
@@ -334,7 +340,8 @@ def _settings_table(record: Record) -> str:
     return f"<h2>Configuration</h2>{html.table(head, ''.join(rows))}" if rows else ""
 
 
-def _data_table(record: Record) -> str:
+def data_table(record: Record) -> str:
+    """Every file that the run read."""
     if not record.data:
         return ""
     columns = list(dict.fromkeys(key for entry in record.data for key in entry))
@@ -346,7 +353,9 @@ def _data_table(record: Record) -> str:
     return f"<h2>Data</h2>{html.table(f'<tr>{head}</tr>', rows)}"
 
 
-def _environment_table(record: Record) -> str:
+def environment_table(record: Record) -> str:
+    """The machine and the versions."""
+
     def shown(name: str, value: Any) -> str:
         return html.text(format_bytes(value)) if name.endswith("_bytes") else _value(value)
 
