@@ -65,6 +65,24 @@ def test_a_streamed_run_is_the_run_that_loads_everything(
         assert answers(input_ids=torch.arange(9)[None]).logits.isfinite().all()
 
 
+def test_what_is_streamed_is_held_as_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit the run that loads everything and holds it so; and, but for rounding, the one that holds it wide."""
+    place = base(tmp_path, "qwen3")
+    load_weights(place, torch.bfloat16).save_pretrained(place)
+    options: dict[str, Any] = {"architecture": "qwen3", "method": DORA}
+    train = {"dtype": "float32", "max_steps": 6}
+    wide, _ = run(tmp_path, "wide", **options, train=train)
+    held, loaded = run(tmp_path, "held", **options, train=train | {"frozen_dtype": "stored"})
+    assert " 0 tokens computed now" in said(held)
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "other"))
+    model = {"name": place, "stream": True}
+    alone, streamed = run(tmp_path, "streamed", "auto", **options, train=train, model=model)
+    assert alone.losses == held.losses and validation(alone) == validation(held)
+    files = [made.model_folder / "adapter_model.safetensors" for made in (loaded, streamed)]
+    assert hash_file(files[0]) == hash_file(files[1])
+    assert list(held.losses.values()) == pytest.approx(list(wide.losses.values()), rel=1e-5)
+
+
 def test_loaded_and_streamed_runs_share_a_store_and_later_runs_read_no_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

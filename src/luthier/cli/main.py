@@ -21,6 +21,7 @@ from luthier.cli import (
     evaluate,
     export,
     gate,
+    imports,
     judge,
     methods,
     models,
@@ -70,6 +71,7 @@ app.command("gate")(gate.gate)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
+app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.models.kept import compute_dtypes, wide_linear
 from luthier.models.methods.virtual import VirtualTokens, virtual_tokens
 from luthier.models.quantized import coarsest_rounding
 
@@ -33,7 +34,8 @@ class Head:
 
     def logits(self, hidden_NC: Tensor) -> Tensor:
         """Logits of shape (N, vocabulary), in float32 (or float64, as the weights are) after the product."""
-        logits = nn.functional.linear(hidden_NC.to(self.weight_VC.dtype), self.weight_VC, self.bias_V)
+        dtype = torch.promote_types(hidden_NC.dtype, self.weight_VC.dtype)
+        logits = wide_linear(hidden_NC.to(dtype), self.weight_VC, self.bias_V)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.scale != 1.0:
             logits = logits * self.scale
@@ -112,8 +114,7 @@ def split_causal(model: Any) -> CausalParts:
 
 def one_dtype(model: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Where trained layers are float32 above frozen bfloat16 ones, products need autocast, as in training."""
-    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if len(dtypes) == 1:
+    if sum(dtype.is_floating_point for dtype in compute_dtypes(model)) == 1:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 

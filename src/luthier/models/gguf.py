@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from luthier.chat.controls import any_of, map_strings
 from luthier.chat.messages import Conversation
 from luthier.errors import DataError, ModelError, TemplateError
+from luthier.models.file_headers import check_gguf
 
 _F32 = 0
 _PRIVATE_USE = 0xF0000
@@ -57,8 +58,7 @@ class GgufVocabulary:
     def __init__(self, path: str | Path, *, vocabulary_only: bool = True) -> None:
         self.path = Path(path)
         self._lib = llama_cpp()
-        if not self.path.is_file():
-            raise ModelError(f"{self.path}: there is no such file")
+        check_gguf(self.path)
         params = self._lib.llama_model_default_params()
         params.vocab_only = vocabulary_only
         self._model = self._lib.llama_model_load_from_file(os.fsencode(self.path), params)

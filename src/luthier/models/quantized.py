@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from luthier.errors import ConfigError, ModelError
+from luthier.models.kept import compute_dtypes
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def coarsest_rounding(model: nn.Module) -> float:
 
     The integers of a quantised base are exact where they are unpacked; int8 layers take their inputs in float16.
     """
-    dtypes = {p.dtype if p.is_floating_point() else _COMPUTED_IN.get(p.dtype) for p in model.parameters()}
+    dtypes = {
+        dtype if dtype.is_floating_point else _COMPUTED_IN.get(dtype) for dtype in compute_dtypes(model)
+    }
     return max(torch.finfo(dtype).eps for dtype in dtypes if dtype is not None)
 
 

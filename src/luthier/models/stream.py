@@ -17,10 +17,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from luthier.errors import ConfigError, ModelError
+from luthier.models.heap import give_back_freed_memory
+from luthier.models.kept import keep_as_stored
 from luthier.models.layers import decoder_layers, name_of_layers
 from luthier.models.load import load_config
 
 _MARK = "luthier_stream"
+_MAPPED_NUMBERS = 16 << 20
+_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _KINDS = {
     "full_attention",
     "sliding_attention",
@@ -40,8 +44,26 @@ class WeightFiles:
                 f"{name} is not in the files of this model, so it cannot be streamed: set model.stream=false"
             )
         with safe_open(self.files[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor.to(dtype, copy=True)  # a view would keep the file mapped
+            shape = file.get_slice(name).get_shape()
+        tensor = torch.empty(shape, dtype=dtype)
+        rows_T = tensor.view(-1) if tensor.ndim < 2 else tensor
+        step = max(1, _MAPPED_NUMBERS // max(1, rows_T[:1].numel()))
+        for start in range(0, len(rows_T), step):
+            # Opened anew for each piece: what was read of a mapped file counts as memory until it is closed.
+            with safe_open(self.files[name], framework="pt") as file:
+                piece = file.get_slice(name)[start : start + step] if shape else file.get_tensor(name)
+                rows_T[start : start + step] = piece
+        return tensor
+
+    def widest_dtype(self) -> torch.dtype:
+        """The dtype that holds every number of the files as it is."""
+        widest = torch.bfloat16
+        for path in set(self.files.values()):
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - a file is no mapping
+                    dtype = file.get_slice(name).get_dtype()
+                    widest = torch.promote_types(widest, _DTYPES.get(dtype, torch.float64))
+        return widest
 
 
 def weight_files(place: str) -> WeightFiles:
@@ -87,7 +109,7 @@ class Stream:
         """Inside, layer `index` holds its numbers."""
         layer = self.layers[index]
         name = f"{self.prefix}{name_of_layers(self.backbone)}.{index}"
-        _materialise(layer, name, self.files, self.dtype, self.device)
+        _materialise(layer, name, self.files, self.device)
         try:
             yield layer
         finally:
@@ -99,13 +121,21 @@ def stream_of(model: Any) -> Stream | None:
     return getattr(model, _MARK, None)
 
 
-def load_crown(place: str, num_layers: int, dtype: torch.dtype, device: torch.device) -> Any:
+def load_crown(
+    place: str,
+    num_layers: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    frozen_dtype: torch.dtype | None = None,
+) -> Any:
     """The causal model of a folder or hub id with only its last `num_layers` layers, embeddings, norm and head loaded.
 
-    Raises ModelError where it cannot be streamed, ConfigError where it has no layer below those.
+    With a `frozen_dtype` its matrices are kept in it (see models.kept). Raises ModelError where it cannot be streamed,
+    ConfigError where it has no layer below those.
     """
     from transformers import AutoModelForCausalLM
 
+    give_back_freed_memory()
     config, files = load_config(place), weight_files(place)
     if strange := sorted(set(getattr(config, "layer_types", None) or []) - _KINDS):
         raise ModelError(
@@ -113,6 +143,8 @@ def load_crown(place: str, num_layers: int, dtype: torch.dtype, device: torch.de
         )
     with _parameters_on_meta():
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if frozen_dtype is not None:
+        keep_as_stored(model, frozen_dtype, dtype)
     backbone = getattr(model, model.base_model_prefix)
     layers = decoder_layers(backbone)
     if layers is None:
@@ -129,7 +161,7 @@ def load_crown(place: str, num_layers: int, dtype: torch.dtype, device: torch.de
     for name, parameter in list(model.named_parameters()):
         if id(parameter) not in trunk:
             stored = prefix + name.removeprefix(first) if name.startswith(first) else name
-            _set(model, name, files.read(stored, dtype).to(device))
+            _set(model, name, files.read(stored, parameter.dtype).to(device))
     model.tie_weights()
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
@@ -147,11 +179,9 @@ def stochastic(stream: Stream) -> bool:
     return any(dropouts) or any(getattr(module, "attention_dropout", 0.0) for module in modules)
 
 
-def _materialise(
-    module: nn.Module, place: str, files: WeightFiles, dtype: torch.dtype, device: torch.device
-) -> None:
-    for name, _ in list(module.named_parameters()):
-        _set(module, name, files.read(f"{place}.{name}", dtype).to(device))
+def _materialise(module: nn.Module, place: str, files: WeightFiles, device: torch.device) -> None:
+    for name, parameter in list(module.named_parameters()):
+        _set(module, name, files.read(f"{place}.{name}", parameter.dtype).to(device))
 
 
 def _set(module: nn.Module, name: str, tensor: Tensor) -> None:

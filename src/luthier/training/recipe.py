@@ -64,6 +64,7 @@ class TrainConfig(Config):
     tokens_per_microbatch: Positive
     packing: Literal["auto", "forest", "padding"]
     dtype: Literal["auto", "float32", "bfloat16", "float64"]
+    frozen_dtype: Literal["auto", "stored", "compute"]
     device: str
     gradient_checkpointing: bool
     trunk: Literal["auto", "on", "off"]
@@ -121,6 +122,14 @@ class Recipe(Config):
     def _streams_what_is_frozen(self) -> "Recipe":
         if self.model.stream and (problem := cannot_stream(self)):
             raise ValueError(f"model.stream: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_what_stays(self) -> "Recipe":
+        if self.train.frozen_dtype == "stored" and self.method.name in ("full", "pissa", "qlora"):
+            raise ValueError(
+                f"train.frozen_dtype: {self.method.name} keeps no weight as it is stored: leave it at auto"
+            )
         return self
 
     @model_validator(mode="after")
@@ -185,6 +194,7 @@ DEFAULTS: dict[str, Any] = {
         "tokens_per_microbatch": 4096,
         "packing": "auto",
         "dtype": "auto",
+        "frozen_dtype": "auto",
         "device": "auto",
         "gradient_checkpointing": False,
         "trunk": "auto",

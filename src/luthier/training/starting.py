@@ -11,22 +11,19 @@ import torch
 from luthier.errors import ConfigError
 from luthier.models.experts import expert_load
 from luthier.models.fresh import new_model
+from luthier.models.kept import keep_as_stored
 from luthier.models.lean import make_lean
-from luthier.models.load import (
-    Source,
-    load_weights,
-)
+from luthier.models.load import Source, load_weights
 from luthier.models.methods import apply_method
 from luthier.models.reward import choose_pad, is_scorer, load_scorer, parts_of, train_head
 from luthier.models.stream import load_crown
+from luthier.training.frozen import frozen_dtype
 from luthier.training.learner import Learner
 from luthier.training.method_config import base_quantization
 from luthier.training.neftune import EmbeddingNoise
 from luthier.training.objectives import make_objective
 from luthier.training.plan import Plan
-from luthier.training.recipe import (
-    Recipe,
-)
+from luthier.training.recipe import Recipe
 from luthier.training.streamed import crown_learner
 
 
@@ -58,18 +55,23 @@ def model_to_train(plan: Plan) -> Any:
 def _load(plan: Plan, source: Source) -> Any:
     """The weights that a run begins with: all of them, the crown alone, or with a head that scores."""
     recipe = plan.recipe
+    kept = frozen_dtype(recipe, source.base, plan.compute_dtype)
     if recipe.model.stream:
         num_layers = int(getattr(recipe.method, "num_layers", 0))
-        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device)
+        return load_crown(source.base, num_layers, plan.compute_dtype, plan.device, kept)
     if make_objective(recipe.objective).scores:
-        return load_scorer(source.base, plan.compute_dtype)
-    return load_weights(
-        source.base,
-        plan.compute_dtype,
-        rope_scaling=recipe.model.rope_scaling,
-        quantization=base_quantization(recipe.method),
-        device=plan.device,
-    )
+        model = load_scorer(source.base, kept or plan.compute_dtype)
+    else:
+        model = load_weights(
+            source.base,
+            kept or plan.compute_dtype,
+            rope_scaling=recipe.model.rope_scaling,
+            quantization=base_quantization(recipe.method),
+            device=plan.device,
+        )
+    if kept is not None:
+        keep_as_stored(model, kept, plan.compute_dtype)
+    return model
 
 
 def learner_of(plan: Plan, model: Any) -> Learner:

@@ -25,6 +25,7 @@ from luthier.data.dataset import TokenDataset
 from luthier.data.prefix_keys import Keys, keys_of_batch, new_keys
 from luthier.errors import LuthierError
 from luthier.models.fingerprint import hash_tensors
+from luthier.models.kept import widened
 from luthier.models.layers import decoder_layers, lowest_trained, only_span
 from luthier.models.trunk_store import TrunkStore
 from luthier.training.learner import Learner, precision, probe_rows
@@ -191,7 +192,11 @@ def identity(
     return {
         "form": _FORM,
         "config": config,
-        "weights": hash_tensors(_weights_below(learner.parts.backbone, boundary, in_memory)),
+        "weights": hash_tensors(
+            (name, wide)
+            for name, tensor in _weights_below(learner.parts.backbone, boundary, in_memory)
+            for wide in _in_pieces(tensor, compute_dtype)
+        ),
         "depth": boundary.depth,
         "channels": boundary.channels,
         "dtype": str(boundary.dtype),
@@ -216,6 +221,15 @@ def _weights_below(
         with in_memory(index) as layer:
             yield from layer.named_parameters(prefix=f"layers.{index}")
             yield from layer.named_buffers(prefix=f"layers.{index}")
+
+
+def _in_pieces(tensor: Tensor, compute_dtype: torch.dtype) -> Iterator[Tensor]:
+    """The numbers that products see, the same however they are held in memory (see models.kept)."""
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        yield tensor
+    else:
+        wide = torch.promote_types(tensor.dtype, compute_dtype)
+        yield from (rows for _, rows in widened(tensor.detach(), wide))
 
 
 def rows_to_read(

@@ -1,6 +1,7 @@
 """Layers of a model in training made lean: the same numbers, fewer copies of activations, fewer passes over them.
 
     lora linear    PEFT's layer around a plain linear one: both halves in one sum (models.lean.linear)
+    dora linear    one product kept, the norms of its rows without the sum of both matrices (models.lean.dora)
     gated MLP      down(act(gate(x)) * up(x)): the product is made again in the backward pass
     RMS norm       keeps its input and one number a token (models.lean.norm)
 
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luthier.models.kept import KeptLinear, compute_dtypes
+from luthier.models.lean.dora import dora_linear, row_norms
 from luthier.models.lean.linear import gated_linear, linear
 from luthier.models.lean.norm import rms_norm
 
@@ -58,12 +61,27 @@ def _is_lora(module: nn.Module) -> bool:
         return False
     from peft.tuners.lora.layer import Linear
 
-    return type(module) is Linear and type(module.base_layer) is nn.Linear and not module.fan_in_fan_out
+    return type(module) is Linear and _is_plain(module.base_layer) and not module.fan_in_fan_out
+
+
+def _is_plain(module: Any) -> bool:
+    return type(module) in (nn.Linear, KeptLinear)
+
+
+def _magnitude(module: Any) -> Tensor | None:
+    """DoRA's lengths of rows, where the adapter of a layer is one."""
+    from peft.tuners.lora.variants import DoraLinearVariant
+
+    name = module.active_adapters[0]
+    if type(module.lora_variant.get(name)) is not DoraLinearVariant or module.base_layer.weight.requires_grad:
+        return None
+    magnitude: Tensor = module.lora_magnitude_vector[name].weight
+    return magnitude
 
 
 def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
     """(weight, bias, A, B, scaling, dropout) of a linear layer as it is to compute now; None: by its own code."""
-    if type(module) is nn.Linear:
+    if _is_plain(module):
         weights: tuple[Any, ...] = (module.weight, module.bias, None, None)
         numbers: tuple[float, float] = (1.0, 0.0)
     elif not _is_lora(module) or module.merged or len(module.active_adapters) != 1:
@@ -73,7 +91,11 @@ def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
         base = module.base_layer
         if module.disable_adapters or name not in module.lora_A:
             weights, numbers = (base.weight, base.bias, None, None), (1.0, 0.0)
-        elif name in module.lora_variant or module.lora_A[name].bias is not None or module.lora_bias[name]:
+        elif (
+            (name in module.lora_variant and _magnitude(module) is None)
+            or module.lora_A[name].bias is not None
+            or module.lora_bias[name]
+        ):
             return None
         else:
             weights = (base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight)
@@ -84,10 +106,19 @@ def _factors(module: Any, x: Tensor) -> tuple[Any, ...] | None:
         return None  # there the mask would be drawn otherwise than torch draws it
     if torch.is_autocast_enabled(x.device.type):
         low = torch.get_autocast_dtype(x.device.type)
+        if x.dtype != low:
+            return None
         weights = tuple(w.to(low) if w is not None else None for w in weights)
-    elif any(w is not None and w.dtype != x.dtype for w in weights):
+    elif not _may_be_narrow(weights[0], x) or any(w is not None and w.dtype != x.dtype for w in weights[1:]):
         return None
     return *weights, *numbers
+
+
+def _may_be_narrow(weight: Tensor, x: Tensor) -> bool:
+    """Is a weight in the dtype of its input, or frozen and kept in a narrower one?"""
+    if weight.requires_grad:
+        return weight.dtype == x.dtype
+    return torch.promote_types(weight.dtype, x.dtype) == x.dtype
 
 
 def _compute_dtype(x: Tensor) -> Tensor:
@@ -102,7 +133,14 @@ def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if factors is None:
         result: Tensor = type(self).forward(self, x, *args, **kwargs)
         return result
-    return linear(x, *factors)
+    magnitude = _magnitude(self) if factors[2] is not None else None
+    if magnitude is None:
+        return linear(x, *factors)
+    name = self.active_adapters[0]
+    lengths = row_norms(
+        self.base_layer.weight, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
+    )
+    return dora_linear(x, magnitude / lengths, *factors)
 
 
 # Norms
@@ -114,9 +152,7 @@ def _is_norm(module: nn.Module, twin: Twin) -> bool:
         return False
     module = twin(module)
     weight = module._parameters["weight"]
-    if (
-        weight is None or weight.is_meta
-    ):  # a layer that is read when it is wanted: there are no numbers to compare
+    if weight is None:
         return False
     return _agrees(module, weight, lambda x, w: rms_norm(x, w, epsilon))
 
@@ -124,8 +160,11 @@ def _is_norm(module: nn.Module, twin: Twin) -> bool:
 def _agrees(module: nn.Module, weight: Tensor, ours: Any) -> bool:
     """Does the module give, with random numbers for its weight, what `ours` gives?"""
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(weight)
-    w = torch.randn(len(weight), generator=random).to(weight)
+    device = (
+        "cpu" if weight.is_meta else weight.device
+    )  # a layer that is read when it is wanted has no numbers
+    x = torch.randn(_PROBE_TOKENS, len(weight), generator=random).to(device, weight.dtype)
+    w = torch.randn(len(weight), generator=random).to(device, weight.dtype)
     with torch.no_grad():
         try:
             expected = torch.func.functional_call(module, {"weight": w}, (x,))
@@ -156,7 +195,9 @@ def _is_gated_mlp(module: nn.Module, twin: Twin) -> bool:
     if not {"gate_proj", "up_proj", "down_proj", "act_fn"} <= children.keys() or len(children) != 4:
         return False
     down = children["down_proj"]
-    if not (_is_lora(down) or type(down) is nn.Linear) or getattr(children["act_fn"], "inplace", False):
+    if not (_is_lora(down) or _is_plain(down)) or getattr(down, "lora_variant", None):
+        return False
+    if getattr(children["act_fn"], "inplace", False):
         return False
     module = twin(module)
     down, gate = module.get_submodule("down_proj"), module.get_submodule("gate_proj")
@@ -164,7 +205,8 @@ def _is_gated_mlp(module: nn.Module, twin: Twin) -> bool:
         return False
     inputs = int(getattr(gate, "in_features", 0))
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(_PROBE_TOKENS, inputs, generator=random).to(next(down.parameters()))
+    x = torch.randn(_PROBE_TOKENS, inputs, generator=random)
+    x = x.to(next(down.parameters()).device, max(compute_dtypes(gate), key=lambda dtype: dtype.itemsize))
     training = module.training
     module.eval()
     try:
@@ -179,7 +221,7 @@ def _is_gated_mlp(module: nn.Module, twin: Twin) -> bool:
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
     gate, up = self.gate_proj(x), self.up_proj(x)
     factors = _factors(self.down_proj, gate)
-    if factors is None or gate.dtype != factors[0].dtype:
+    if factors is None:
         result: Tensor = self.down_proj(self.act_fn(gate) * up)
         return result
     return gated_linear(gate, up, self.act_fn, *factors)

@@ -17,17 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.models.kept import product, product_back
+
 Activation = Callable[[Tensor], Tensor]
 
 
-def _dropout_mask(x: Tensor, dropout: float) -> Tensor | None:
+def dropout_mask(x: Tensor, dropout: float) -> Tensor | None:
     """Drawn as torch.nn.Dropout draws it on the CPU, so that the same seed drops the same."""
     if dropout == 0.0:
         return None
     return torch.empty_like(x).bernoulli_(1 - dropout).bool()
 
 
-def _dropped(x: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def dropped(x: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     return x if mask is None else (x * mask).mul_(1 / (1 - dropout))
 
 
@@ -43,11 +45,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(y, the mask, drop(x) A^T) of a matrix x; the numbers are noted in `ctx`."""
     ctx.scaling, ctx.dropout = scaling, dropout
-    y = torch.addmm(bias, x, weight.T) if bias is not None else x @ weight.T
+    y = product(x, weight, bias)
     if lora_a is None or lora_b is None:
         return y, None, None
-    mask = _dropout_mask(x, dropout)
-    low = _dropped(x, mask, dropout) @ lora_a.T
+    mask = dropout_mask(x, dropout)
+    low = dropped(x, mask, dropout) @ lora_a.T
     return y.addmm_(low, lora_b.T, alpha=scaling), mask, low
 
 
@@ -64,7 +66,7 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of (x, weight, bias, A, B), those that `needs` asks for."""
     needs_x, needs_weight, needs_bias, needs_a, needs_b = needs
-    dx = dy @ weight if needs_x else None
+    dx = product_back(dy, weight) if needs_x else None
     d_weight = dy.T @ x if needs_weight else None
     d_bias = dy.sum(0) if needs_bias else None
     if lora_a is None or lora_b is None or low is None:
@@ -74,8 +76,8 @@ def _backward(
         if mask is None:
             dx.addmm_(d_low, lora_a)
         else:
-            dx += _dropped(d_low @ lora_a, mask, ctx.dropout)
-    d_a = d_low.T @ _dropped(x, mask, ctx.dropout) if needs_a else None
+            dx += dropped(d_low @ lora_a, mask, ctx.dropout)
+    d_a = d_low.T @ dropped(x, mask, ctx.dropout) if needs_a else None
     d_b = (dy.T @ low).mul_(ctx.scaling) if needs_b else None
     return dx, d_weight, d_bias, d_a, d_b
 
@@ -155,7 +157,10 @@ def linear(
     scaling: float = 1.0,
     dropout: float = 0.0,
 ) -> Tensor:
-    """x (..., in), weight (out, in), bias (out), A (rank, in), B (out, rank), of one dtype -> (..., out)."""
+    """x (..., in), weight (out, in), bias (out), A (rank, in), B (out, rank), of one dtype -> (..., out).
+
+    A frozen weight may be narrower (see models.kept).
+    """
     y: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, x.shape[-1]), weight, bias, lora_a, lora_b, scaling, dropout
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from luthier.models.forward import Head
+from luthier.training.objectives.kept_head import is_kept, kept_log_probs
 
 _CHUNK_BYTES = 16 << 20  # float32 logits held at once; small enough to stay in the cache of a laptop
 
@@ -123,6 +124,9 @@ def chosen_cross_entropy(
     hidden_NC: Tensor, head: Head, targets_N: Tensor, weights_N: Tensor, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """`token_cross_entropy` where every position is known to count."""
+    if is_kept(hidden_NC, head) and not label_smoothing:
+        logps_N = kept_log_probs(hidden_NC, head, targets_N)
+        return -(logps_N * weights_N.to(logps_N.dtype)).sum(), -logps_N.detach()
     found: tuple[Tensor, Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_NC,
         head.weight_VC,

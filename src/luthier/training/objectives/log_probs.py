@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from luthier.models.forward import Head
+from luthier.training.objectives.kept_head import is_kept, kept_log_probs
 from luthier.training.objectives.objective import Outputs, RowTargets, Targets
 
 _CHUNK_BYTES = 16 << 20  # float32 logits held at once
@@ -106,6 +107,8 @@ def chunk_logits(
 
 def token_log_probs(hidden_MC: Tensor, head: Head, targets_M: Tensor) -> Tensor:
     """log p(target) at each of M positions: float32, or float64 where the hidden states are; shape (M,)."""
+    if is_kept(hidden_MC, head):
+        return kept_log_probs(hidden_MC, head, targets_M)
     logps: Tensor = _ChunkedLogProbs.apply(  # type: ignore[no-untyped-call]
         hidden_MC, head.weight_VC, head.bias_V, targets_M, head.scale, head.softcap
     )
