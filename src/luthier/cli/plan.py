@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _COMPARED = ("full", "top_layers", "lora", "dora", "qlora", "ia3")
 _HERE = ("here", "cpu")
+_BUSY = 0.3  # of the cores: what is measured in milliseconds is then disturbed
 _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "overhead")
 
 
@@ -52,6 +53,7 @@ def plan(
 ) -> None:
     """Forecast memory, time and cost, by method and device, and say what to change where it does not fit."""
     from luthier.errors import ConfigError, ModelError
+    from luthier.models.hardware import busy_share
     from luthier.training.forecast.history import track_record
 
     quiet_libraries()
@@ -60,6 +62,7 @@ def plan(
     asked = _Asked(recipe_and_overrides or [], data, model, method, devices)
     if measure and not any(one in _HERE for one in devices):
         raise ConfigError("--measure runs the model on this machine: name --device here")
+    busy = busy_share() if any(one in _HERE for one in devices) else None
     with console(stderr=True).status("reading the rows and tracing the model"):
         made, refused, workload = asked.forecasts(
             devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
@@ -69,7 +72,7 @@ def plan(
         raise ModelError("; ".join(f"{name}: no forecast: {why}" for name, why in refused.items()))
     record = track_record(runs)
     if json:
-        print_json(_as_json(made, refused, workload, measured, record.sentence))
+        print_json(_as_json(made, refused, workload, measured, record.sentence) | {"busy": busy})
         return
     screen = console()
     _print_workload(screen, workload)
@@ -78,6 +81,11 @@ def plan(
     for name, why in refused.items():
         screen.print(f"{name}: no forecast: {why}", style="dim", markup=False, soft_wrap=True)
     _print_measured(screen, made, measured, asked.recipe.method.name, workload)
+    if busy is not None and busy > _BUSY:
+        screen.print(
+            f"other jobs use {busy:.0%} of this machine now: its times are rough, the measured one too",
+            style="yellow",
+        )
     screen.print(record.sentence, style="dim")
 
 
