@@ -36,7 +36,7 @@ def _vectorizers(buckets: int) -> tuple[Any, Any]:
 def counts(texts: Sequence[str], buckets: int) -> csr_matrix:
     """How often each bucket occurs in each of N texts: (N, F = 2 * buckets), sublinear (1 + log of the count)."""
     cut = [text[:MAX_CHARACTERS] for text in texts]
-    found = hstack(
+    found: csr_matrix = hstack(
         [vectorizer.transform(cut) for vectorizer in _vectorizers(buckets)], format="csr", dtype=np.float32
     )
     np.log(found.data, out=found.data)
