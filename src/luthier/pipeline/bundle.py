@@ -92,6 +92,8 @@ def _written(folder: Path, prompt: str | None, asked: Iterable[Conversation]) ->
 
 def asked_of(run: Run) -> list[Conversation]:
     """The conversations that the run learnt from; none where its data is no longer there or held no conversations."""
+    if not run.resolved_path.is_file():
+        return []
     resolved = json.loads(run.resolved_path.read_text(encoding="utf-8"))
     try:
         recipe = build(Recipe, resolved["values"], where=str(run.resolved_path))

@@ -3,6 +3,7 @@
 Knows nothing of how anything was measured.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -124,11 +125,10 @@ class Certificate:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        forms = [
-            {"form": form.form, "word": form.word, "causes": list(form.causes), **asdict(form)}
-            for form in self.forms
-        ]
-        return {"word": self.word, **asdict(self), "forms": forms}
+        """As it is read back from JSON: lists, no tuples."""
+        said = [{"word": form.word, "causes": form.causes, **asdict(form)} for form in self.forms]
+        whole: dict[str, Any] = json.loads(json.dumps({"word": self.word, **asdict(self), "forms": said}))
+        return whole
 
     def describe(self) -> str:
         """One line for a person."""
