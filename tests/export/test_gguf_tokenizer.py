@@ -1,4 +1,4 @@
-"""Token ids by llama.cpp from a GGUF file against the tokenizer they came from: texts, chats with control strings."""
+"""Token ids by llama.cpp from a GGUF file against the tokenizer they came from: texts, chats, control strings."""
 
 from typing import Any
 

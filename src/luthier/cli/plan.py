@@ -6,28 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, model_ref, print_json, quiet_libraries
+from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.train import RecipeAndOverrides, named_options, recipe_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from luthier.training.forecast import Forecast
+    from luthier.training.forecast.duration import Duration
     from luthier.training.forecast.probe import Measured
     from luthier.training.forecast.workload import Workload
     from luthier.training.recipe import Recipe
 
 _COMPARED = ("full", "top_layers", "lora", "dora", "qlora", "ia3")
+_HERE = ("here", "cpu")
+_BUSY = 0.3  # of the cores: what is measured in milliseconds is then disturbed
 _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "overhead")
 
 
 def plan(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, as for luthier train.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Training rows; without any, rows of data.max_length are assumed."),
@@ -39,7 +37,7 @@ def plan(
         str | None, typer.Option(help="Forecast this method alone; without it several are compared.")
     ] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help="here, or t4, l4, a100-80, h100, ...; may be repeated.")
+        list[str] | None, typer.Option(help="here, cpu, or t4, l4, a100-80, h100, ...; may be repeated.")
     ] = None,
     num_devices: Annotated[int, typer.Option(min=1, help="How many of them share the work.")] = 1,
     strategy: Annotated[
@@ -54,26 +52,40 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Forecast memory, time and cost, by method and device, and say what to change where it does not fit."""
+    from luthier.errors import ConfigError, ModelError
+    from luthier.models.hardware import busy_share
     from luthier.training.forecast.history import track_record
 
     quiet_libraries()
     strategy_word = _strategy(strategy, num_devices)
-    asked = _Asked(recipe_and_overrides or [], data, model, method)
+    devices = device or ["here"]
+    asked = _Asked(recipe_and_overrides or [], data, model, method, devices)
+    if measure and not any(one in _HERE for one in devices):
+        raise ConfigError("--measure runs the model on this machine: name --device here")
+    busy = busy_share() if any(one in _HERE for one in devices) else None
     with console(stderr=True).status("reading the rows and tracing the model"):
         made, refused, workload = asked.forecasts(
-            device or ["here"], strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
+            devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
         )
-    measured = _measured(asked, made, device or ["here"], measure)
+    measured = _measured(asked, made, devices, measure)
+    if not made and measured is None:
+        raise ModelError("; ".join(f"{name}: no forecast: {why}" for name, why in refused.items()))
     record = track_record(runs)
     if json:
-        print_json(_as_json(made, refused, workload, measured, record.sentence))
+        print_json(_as_json(made, refused, workload, measured, record.sentence) | {"busy": busy})
         return
     screen = console()
     _print_workload(screen, workload)
-    _print_table(screen, made)
+    if made:
+        _print_table(screen, made)
     for name, why in refused.items():
         screen.print(f"{name}: no forecast: {why}", style="dim", markup=False, soft_wrap=True)
-    _print_measured(screen, made, measured, asked.recipe.method.name)
+    _print_measured(screen, made, measured, asked.recipe.method.name, workload)
+    if busy is not None and busy > _BUSY:
+        screen.print(
+            f"other jobs use {busy:.0%} of this machine now: its times are rough, the measured one too",
+            style="yellow",
+        )
     screen.print(record.sentence, style="dim")
 
 
@@ -81,21 +93,23 @@ class _Asked:
     """What the command line asks for, resolved: the recipe, the config, and whether its method alone is wanted."""
 
     def __init__(
-        self, arguments: list[str], data: list[str] | None, model: str | None, method: str | None
+        self,
+        arguments: list[str],
+        data: list[str] | None,
+        model: str | None,
+        method: str | None,
+        devices: Sequence[str],
     ) -> None:
-        from luthier.cli.train import recipe_layers
-
-        options: dict[str, Any] = {}
+        options = named_options(model, method)
         if data:
             options["data"] = {"train": data}
-        if model:
-            options["model"] = {"name": model_ref(model)}
-        if method:
-            options["method"] = {"name": method}
+        if "cpu" in devices and "here" not in devices:
+            options["train"] = {"device": "cpu"}
         self.assumed = not data and not _names_data(arguments)
         if self.assumed:
             options["data"] = {"train": ["(rows of data.max_length)"]}
-        self.layers, self.stem = recipe_layers(arguments, options)
+        self.layers, stem = recipe_layers(arguments, options)
+        self.stem = "plan" if self.assumed else stem
         self.method = method
         self.recipe: Recipe
         self.is_recipe = any("=" not in one for one in arguments)
@@ -107,7 +121,8 @@ class _Asked:
         from luthier.training.forecast import compare_methods, config_of, methods_to_compare
         from luthier.training.forecast.devices import named_device, this_device
 
-        found = [this_device(self._device()) if d == "here" else named_device(d) for d in devices]
+        own = {"here": self._device(), "cpu": "cpu"}
+        found = [this_device(own[name]) if name in own else named_device(name) for name in devices]
         workload, vocab_size = self._workload()
         config = config_of(self.recipe, vocab_size)
         alone = self.method is not None or self.is_recipe or self.recipe.model.new is not None
@@ -176,16 +191,30 @@ def _measured(
     own = next((one for one in made if one.method == asked.recipe.method.name), None)
     name = asked.recipe.model.name
     local = name is None or not _is_remote(name)
+    on_this = any(one in _HERE for one in devices)
     if wanted is None:
-        here = "here" in devices and own is not None and own.num_devices == 1
+        here = on_this and own is not None and own.num_devices == 1
         small = own is not None and own.all_parameters <= PROBED_PARAMETERS
-        wanted = local and here and small and own is not None and own.fits and not _lacks_weights(name)
+        fits = own is not None and own.fits and not _lacks_weights(name)
+        wanted = local and here and small and fits and not _scores(asked.recipe)
     if not wanted:
         return None
-    if "here" not in devices or not local:
-        raise ConfigError("--measure runs the model on this machine: name --device here and a local model")
+    if not local:
+        raise ConfigError(
+            f"--measure runs the model, and {name} is not here: name an embedded one or a folder"
+        )
+    if _scores(asked.recipe):
+        raise ConfigError(
+            "--measure takes two steps of language models alone, and objective=reward scores answers"
+        )
     with console(stderr=True).status("measuring two steps of the heaviest micro-batch"):
         return probe(asked.layers, assumed=asked.recipe if asked.assumed else None)
+
+
+def _scores(recipe: "Recipe") -> bool:
+    from luthier.training.objectives import make_objective
+
+    return make_objective(recipe.objective).scores
 
 
 def _is_remote(name: str) -> bool:
@@ -212,7 +241,9 @@ def _as_json(
         "forecasts": [one.to_dict() for one in made],
         "no_forecast": dict(refused),
         "workload": _workload_dict(workload),
-        "measured": measured.to_dict() if measured else None,
+        "measured": measured.to_dict() | {"time": _at_that_speed(workload, measured).to_dict()}
+        if measured
+        else None,
         "track_record": record,
     }
 
@@ -278,16 +309,28 @@ def _print_table(screen: "Console", made: "list[Forecast]") -> None:
                 )
 
 
+def _at_that_speed(workload: "Workload", measured: "Measured") -> "Duration":
+    from luthier.training.forecast.duration import measured_duration
+
+    return measured_duration(workload, measured.nodes_per_second, measured.trunk_nodes_per_second)
+
+
 def _print_measured(
-    screen: "Console", made: "list[Forecast]", measured: "Measured | None", method: str
+    screen: "Console",
+    made: "list[Forecast]",
+    measured: "Measured | None",
+    method: str,
+    workload: "Workload",
 ) -> None:
-    from luthier.training.progress import format_bytes
+    from luthier.training.progress import format_bytes, format_seconds
 
     own = next((one for one in made if one.method == method), None)
-    if measured is None or own is None:
+    if measured is None:
         return
+    off = f" (forecast {own.memory.total / measured.peak_memory_bytes - 1:+.0%})" if own else ""
     screen.print(
         f"measured here, {method}, two steps of the heaviest micro-batch: "
-        f"{format_bytes(measured.peak_memory_bytes)} ({own.memory.total / measured.peak_memory_bytes - 1:+.0%} "
-        f"forecast), {measured.nodes_per_second:,.0f} computed tokens/s"
+        f"{format_bytes(measured.peak_memory_bytes)}{off}, {measured.nodes_per_second:,.0f} computed tokens/s; "
+        f"at that speed the run takes {format_seconds(_at_that_speed(workload, measured).total_seconds)}",
+        soft_wrap=True,
     )

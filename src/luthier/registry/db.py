@@ -7,6 +7,7 @@ so that what it read is still true when it writes; a reader sees one moment. Kno
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,21 @@ _forms = Table(
 )
 
 
-def open_database(place: Path | str, tables: MetaData, schema: int) -> Engine:
+def open_database(
+    place: Path | str, tables: MetaData, schema: int, *, lock_seconds: float = LOCK_SECONDS
+) -> Engine:
     """The database at a path (SQLite) or a URL, with its tables made where they are missing.
 
-    `schema`: the number of the tables' form. Raises RegistryError where the database cannot be opened, its driver is
-    not installed, or it was written by a Luthier with a newer form.
+    `schema`: the number of the tables' form. `lock_seconds`: how long a writer waits for another one. Raises
+    RegistryError where the database cannot be opened, its driver is not installed, or it was written by a Luthier with
+    a newer form.
     """
     url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).absolute()}"
     name = "+".join(sorted(tables.tables))[:64]
     try:
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        engine = _engine(url)
+        engine = _engine(url, lock_seconds)
         found = _form(engine, name, tables)
         if found is None:
             found = _make(engine, name, tables, schema)
@@ -99,13 +103,13 @@ def _begun(engine: Engine) -> Iterator[Connection]:
         raise RegistryError(f"{engine.url.database}: the database refuses: {_reason(error)}") from error
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, lock_seconds: float) -> Engine:
     if url.startswith("postgresql"):
-        waits = {"options": f"-c lock_timeout={int(LOCK_SECONDS * 1000)}"}
+        waits = {"options": f"-c lock_timeout={int(lock_seconds * 1000)}"}
         return create_engine(url, poolclass=NullPool, connect_args=waits)
     engine = create_engine(url, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "connect", partial(_set_up_sqlite, lock_seconds))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -135,9 +139,9 @@ def _make(engine: Engine, name: str, tables: MetaData, schema: int) -> int:
         return found
 
 
-def _set_up_sqlite(connection: Any, _: Any) -> None:
+def _set_up_sqlite(lock_seconds: float, connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-    connection.execute(f"PRAGMA busy_timeout = {int(LOCK_SECONDS * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -1,8 +1,9 @@
 """All runs of a folder in one SQLite database, for listing, filtering and comparing.
 
 The run folders are the truth and this is a copy: `sync` brings it up to date with the files, and makes it anew where it
-was deleted or broken. Tables: runs (one line each), metrics (run, step, name, value), events (every line of
-metrics.jsonl). Knows nothing of models or of how a run is trained.
+was deleted or broken, or written in another form. A writer waits for no more than two seconds, for a run trains
+meanwhile. Tables: runs (one line each), metrics (run, step, name, value), events (every line of metrics.jsonl). Knows
+nothing of models or of how a run is trained.
 """
 
 import contextlib
@@ -20,18 +21,18 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     insert,
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from luthier.errors import RunError
+from luthier.errors import RegistryError, RunError
+from luthier.registry.db import open_database, transaction
 from luthier.registry.runs import Run, is_run, list_runs
 
 FILE_NAME = "runs.db"
+_FORM = 1
 _WAIT_SECONDS = 2
 _META = MetaData()
 RUNS = Table(
@@ -91,17 +92,12 @@ class RunIndex:
     def _connection(self) -> Iterator[Any]:
         try:
             if self._engine is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": _WAIT_SECONDS})
-                event.listen(engine, "connect", _use_wal)
-                _META.create_all(engine)
-                self._engine = engine
-            with self._engine.begin() as connection:
+                self._engine = open_database(self.path, _META, _FORM, lock_seconds=_WAIT_SECONDS)
+            with transaction(self._engine) as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
-            said = str(getattr(error, "orig", None) or error).splitlines()[0]
+        except (RegistryError, SQLAlchemyError) as error:
             raise RunError(
-                f"{self.path}: cannot be used: {said}. It is a copy of the run folders: delete it, and luthier runs "
+                f"{self.path}: cannot be used: {error}. It is a copy of the run folders: delete it, and luthier runs "
                 "makes it anew"
             ) from error
 
@@ -174,11 +170,6 @@ def _is_locked(index: RunIndex) -> bool:
     except RunError as error:
         return "locked" in str(error)
     return False
-
-
-def _use_wal(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _add(connection: Any, run_name: str, events: Iterable[Mapping[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from luthier.export.gguf.architecture import (
     reorder_heads,
 )
 from luthier.export.gguf.file import TensorPlan, num_bytes_of, type_of
+from luthier.models.file_headers import check_safetensors
 from luthier.models.load import load_config
 
 _PIECE_VALUES = 1 << 24
@@ -50,7 +51,7 @@ class Weights:
     @property
     def stored_type(self) -> str:
         """f16 or bf16 where all weights are stored so, else f32: the type that loses nothing."""
-        return {"{'F16'}": "f16", "{'BF16'}": "bf16"}.get(str(self._dtypes), "f32")
+        return self._dtypes.copy().pop() if self._dtypes in ({"f16"}, {"bf16"}) else "f32"
 
     def shape_of(self, source: str) -> tuple[int, ...] | None:
         """Shape of a tensor of the folder, if it is there and has its own place in the file."""
@@ -93,18 +94,11 @@ class Weights:
                     yield rows + np.float32(1) if plan.operation == "plus one" else rows
 
     def _read_headers(self, folder: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
         for path in sorted(folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, framework="pt") as file:
-                    for name in file.keys():  # noqa: SIM118  (not a dict)
-                        stored = file.get_slice(name)
-                        self._file_of[name] = path
-                        self._shapes[name] = tuple(stored.get_shape())
-                        self._dtypes.add(stored.get_dtype())
-            except (SafetensorError, OSError) as error:
-                raise ExportError(f"{path}: cannot read it as safetensors: {error}") from error
+            for tensor in check_safetensors(path).tensors:
+                self._file_of[tensor.name] = path
+                self._shapes[tensor.name] = tensor.shape
+                self._dtypes.add(tensor.type)
         if "model.embed_tokens.weight" not in self._shapes:
             raise ExportError(f"{folder}: expected the safetensors of a causal model, with its embeddings")
 

@@ -11,6 +11,7 @@ Knows nothing of data and steps.
 """
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,26 +22,32 @@ from luthier.models.lean.dora import dora_linear, row_norms
 from luthier.models.lean.linear import gated_linear, linear
 from luthier.models.lean.norm import rms_norm
 
+Twin = Callable[[nn.Module], nn.Module]
+
 _PROBE_TOKENS = 3
 
 
-def make_lean(model: nn.Module) -> int:
-    """Replace what can be replaced; returns how many modules were."""
+def make_lean(model: nn.Module, twin: Twin = lambda module: module) -> int:
+    """Replace what can be replaced; returns how many modules were.
+
+    `twin`: what a norm or an MLP is tried on. Itself, but where a model has shapes alone: there one like it, with
+    numbers.
+    """
     count = 0
     for module in model.modules():
-        forward = _replacement(module)
+        forward = _replacement(module, twin)
         if forward is not None:
             module.forward = types.MethodType(forward, module)
             count += 1
     return count
 
 
-def _replacement(module: nn.Module) -> Any:
+def _replacement(module: nn.Module, twin: Twin) -> Any:
     if _is_lora(module):
         return _lora_forward
-    if _is_norm(module):
+    if _is_norm(module, twin):
         return _norm_forward
-    if _is_gated_mlp(module):
+    if _is_gated_mlp(module, twin):
         return _mlp_forward
     return None
 
@@ -139,9 +146,13 @@ def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 # Norms
 
 
-def _is_norm(module: nn.Module) -> bool:
+def _is_norm(module: nn.Module, twin: Twin) -> bool:
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
     if not isinstance(weight, Tensor) or weight.ndim != 1 or not isinstance(epsilon, float):
+        return False
+    module = twin(module)
+    weight = module._parameters["weight"]
+    if weight is None:
         return False
     return _agrees(module, weight, lambda x, w: rms_norm(x, w, epsilon))
 
@@ -179,18 +190,19 @@ def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
 # Gated MLPs
 
 
-def _is_gated_mlp(module: nn.Module) -> bool:
+def _is_gated_mlp(module: nn.Module, twin: Twin) -> bool:
     children = dict(module.named_children())
     if not {"gate_proj", "up_proj", "down_proj", "act_fn"} <= children.keys() or len(children) != 4:
         return False
     down = children["down_proj"]
-    if next(down.parameters()).is_meta:
-        return False
     if not (_is_lora(down) or _is_plain(down)) or getattr(down, "lora_variant", None):
         return False
     if getattr(children["act_fn"], "inplace", False):
         return False
-    gate = children["gate_proj"]
+    module = twin(module)
+    down, gate = module.get_submodule("down_proj"), module.get_submodule("gate_proj")
+    if next(down.parameters()).is_meta:
+        return False
     inputs = int(getattr(gate, "in_features", 0))
     random = torch.Generator().manual_seed(0)
     x = torch.randn(_PROBE_TOKENS, inputs, generator=random)

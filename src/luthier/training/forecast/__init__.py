@@ -1,9 +1,11 @@
 """What a run will take: memory and time on a device, before a step is paid for, and how far such forecasts were off.
 
     trace        what a micro-batch holds and computes, by the real code on tensors without numbers
+                 (shapes: the model; alive: the bytes; work: the operations)
     workload     the heaviest micro-batch and the amounts, from the real rows where they are given
     memory       the parts on one device, shared among n by ZeRO or FSDP
-    duration     seconds and money
+    pace         seconds of a micro-batch: measured here (stopwatch), from a data sheet elsewhere
+    duration     seconds and money of a run
     devices      what devices can do; calibration: the measured constants
     probe        the real thing, two steps, in a process of its own
     history      forecasts beside what came
@@ -23,9 +25,10 @@ from luthier.training.forecast.calibration import USABLE
 from luthier.training.forecast.devices import Device
 from luthier.training.forecast.duration import Duration, duration_of
 from luthier.training.forecast.memory import Memory, Strategy, memory_of, share
+from luthier.training.forecast.pace import microbatch_seconds
 from luthier.training.forecast.trace import Trace, trace
 from luthier.training.forecast.workload import Workload
-from luthier.training.method_config import TopLayersMethod, default_method
+from luthier.training.method_config import default_method
 from luthier.training.recipe import Recipe
 
 WHOLE_WEIGHTS = ("full", "top_layers", "freeze")
@@ -124,30 +127,39 @@ def forecast(
         one_microbatch=workload.one_microbatch,
         stored_bytes=seen.all_parameters * _stored_item_bytes(config),
         copies_of_trained=int(ema) + int(pissa),
+        streamed=recipe.model.stream,
     )
     memory = alone if num_devices == 1 else share(alone, strategy, num_devices, seen.largest_weight_bytes)
+    width = int(config.hidden_size)
     duration = duration_of(
         workload,
-        seen.flops / workload.heaviest_nodes,
+        microbatch_seconds(seen.work, device, dtype, width),
         seen.trained_parameters,
         device,
-        dtype,
-        hidden_size=int(config.hidden_size),
+        trunk_seconds=microbatch_seconds(seen.trunk_work, device, dtype, width),
         strategy=strategy,
         num_devices=num_devices,
         price_per_hour=price_per_hour,
     )
     made = Forecast(
         chosen.name, device, dtype, strategy, num_devices, memory, duration,
-        seen.trained_parameters, seen.all_parameters, _trunk_bytes(config, chosen, workload, dtype), (),
+        seen.trained_parameters, seen.all_parameters,
+        workload.distinct_nodes * width * _ITEM_BYTES[dtype] if seen.trunk_layers else 0, (),
     )  # fmt: skip
     return made if made.fits else replace(made, advice=tuple(_advice(made, recipe, workload)))
 
 
 def trace_for(recipe: Recipe, config: Any, workload: Workload, dtype: str, method: Any) -> Trace:
     """The trace of the heaviest micro-batch."""
-    checkpointing = recipe.train.gradient_checkpointing
-    return trace(config, method, workload.heaviest, DTYPES[dtype], checkpointing=checkpointing)
+    train = recipe.train
+    return trace(
+        config,
+        method,
+        workload.heaviest,
+        DTYPES[dtype],
+        checkpointing=train.gradient_checkpointing,
+        trunk=train.trunk != "off" and train.neftune_alpha is None,
+    )
 
 
 def dtype_on(recipe: Recipe, device: Device) -> str:
@@ -184,13 +196,6 @@ def _stored_item_bytes(config: Any) -> int:
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), None)
     return dtype.itemsize if isinstance(dtype, torch.dtype) else 4
-
-
-def _trunk_bytes(config: Any, method: Any, workload: Workload, dtype: str) -> int:
-    if not isinstance(method, TopLayersMethod) or method.num_layers >= int(config.num_hidden_layers):
-        return 0
-    nodes = workload.num_tokens * min(1.0, workload.nodes_per_step / workload.tokens_per_step)
-    return int(nodes * int(config.hidden_size) * _ITEM_BYTES[dtype])
 
 
 def _advice(made: Forecast, recipe: Recipe, workload: Workload) -> list[str]:

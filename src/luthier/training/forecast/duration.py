@@ -1,14 +1,12 @@
-"""From FLOPs and bytes to seconds and money.
+"""From the seconds of a micro-batch to those of a run, and to money.
 
-A step takes its products at the share of the device's rate that `calibration` knows, and its optimizer's pass over
-memory. n devices divide the rows; what they send each other is added, as if nothing were hidden behind computing: 2
-Psi numbers a step for an all-reduce of Psi gradients, 3 Psi where weights are gathered too (ZeRO, arXiv:1910.02054,
-section 7). Knows nothing of memory or files.
+A step takes its micro-batches and its optimizer's pass over memory. n devices divide the rows; what they send each
+other is added, as if nothing were hidden behind computing: 2 Psi numbers a step for an all-reduce of Psi gradients, 3
+Psi where weights are gathered too (ZeRO, arXiv:1910.02054, section 7). Knows nothing of memory or files.
 """
 
 from dataclasses import dataclass
 
-from luthier.training.forecast.calibration import EFFICIENCY, FULL_WIDTH
 from luthier.training.forecast.devices import Device
 from luthier.training.forecast.memory import Strategy
 from luthier.training.forecast.workload import Workload
@@ -38,27 +36,42 @@ class Duration:
 
 def duration_of(
     workload: Workload,
-    flops_per_node: float,
+    heaviest_seconds: float,
     trained_parameters: int,
     device: Device,
-    dtype: str,
     *,
-    hidden_size: int,
+    trunk_seconds: float = 0.0,
     strategy: Strategy = "none",
     num_devices: int = 1,
     price_per_hour: float | None = None,
 ) -> Duration:
-    """The forecast of a run. `flops_per_node`: forward and backward of one computed token."""
-    filled = min(1.0, hidden_size / FULL_WIDTH[device.kind])
-    rate = device.rate(dtype) * EFFICIENCY[device.kind] * filled
-    computing = flops_per_node * workload.nodes_per_step / rate / num_devices
+    """The forecast of a run. `heaviest_seconds`: forward and backward of the heaviest micro-batch on one device.
+
+    `trunk_seconds`: of the same through the layers that are computed once.
+    """
+    node_seconds = heaviest_seconds / workload.heaviest_nodes / num_devices
+    trunk_node_seconds = trunk_seconds / workload.heaviest_nodes / num_devices
+    computing = node_seconds * workload.nodes_per_step
     moving = trained_parameters * _OPTIMIZER_BYTES / device.bandwidth
     sending = 0.0
     if num_devices > 1:
         volumes = 3 if strategy in ("zero3", "fsdp") else 2
         sending = volumes * trained_parameters * 4 / device.link
     step = computing + moving + sending
-    forward = flops_per_node / 3 * workload.validation_nodes / rate / num_devices
-    total = step * workload.num_steps + forward * workload.num_evaluations
+    total = _total(workload, step, node_seconds / 3, trunk_node_seconds)
     cost = None if price_per_hour is None else total / 3600 * price_per_hour * num_devices
     return Duration(step, total, workload.tokens_per_step / step, cost)
+
+
+def measured_duration(workload: Workload, nodes_per_second: float, trunk_nodes_per_second: float) -> Duration:
+    """The run at the speed of its measured steps. `trunk_nodes_per_second`: 0 where nothing is computed once."""
+    step = workload.nodes_per_step / nodes_per_second
+    of_trunk = 1 / trunk_nodes_per_second if trunk_nodes_per_second else 0.0
+    total = _total(workload, step, 1 / nodes_per_second / 3, of_trunk)
+    return Duration(step, total, workload.tokens_per_step / step, None)
+
+
+def _total(workload: Workload, step: float, forward: float, trunk: float) -> float:
+    """Seconds of all steps, of the evaluations (`forward` a node) and of what is computed once (`trunk` a node)."""
+    evaluations = forward * workload.validation_nodes * workload.num_evaluations
+    return step * workload.num_steps + evaluations + trunk * workload.distinct_nodes

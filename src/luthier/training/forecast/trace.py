@@ -8,24 +8,23 @@ nothing of devices, steps or data files; what a real process holds beyond its te
 """
 
 import contextlib
-import weakref
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 
 from luthier.data.batches import Batch, MicroBatch
 from luthier.errors import LuthierError, ModelError
 from luthier.models.attention import use_forest_attention
 from luthier.models.forward import CausalParts, split_causal
-from luthier.models.methods import apply_method, count_parameters
-from luthier.models.methods.low_rank import apply_lora
+from luthier.models.layers import decoder_layers, lowest_trained, only_span
+from luthier.models.methods import count_parameters
+from luthier.training.forecast.alive import Alive, num_bytes, settler
+from luthier.training.forecast.shapes import held_tensors, model_of_shapes
+from luthier.training.forecast.work import NO_WORK, Work
 from luthier.training.learner import Learner, precision
 from luthier.training.objectives.cross_entropy import chosen_cross_entropy
 
@@ -38,21 +37,24 @@ _EXTRAPOLATED = (
     "activation_bytes",
     "saved_bytes",
     "step_bytes",
-    "flops",
     "trained_parameters",
     "all_parameters",
+    "trunk_layers",
+    "trunk_bytes",
 )
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One micro-batch forward and backward. Bytes and multiply-adds times two (FLOPs), as exact as shapes are.
+    """One micro-batch forward and backward: bytes held and work done, as exact as shapes are.
 
     base_bytes: weights that do not train, and buffers; trained_bytes: weights that train, in their master dtype.
     gradient_bytes: one gradient for each. activation_bytes: the most that is alive beside weights and gradients, at any
     moment, of which saved_bytes stand at the end of the forward pass and the rest is the loss and what a layer's
     backward pass needs for a moment. step_bytes: the most that is alive beside weights, when no gradient was there
     before. trained: name and shape of each parameter that trains (optimizers differ in what they keep of them).
+    trunk_layers: how many layers below the lowest trained one are computed once, before the first step, and not in it;
+    trunk_bytes: their weights; trunk_step_bytes, trunk_work: what is alive, and done, when the micro-batch passes them.
     """
 
     base_bytes: int
@@ -61,84 +63,42 @@ class Trace:
     activation_bytes: int
     saved_bytes: int
     step_bytes: int
-    flops: float
+    work: Work
     trained_parameters: int
     all_parameters: int
     trained: tuple[tuple[str, tuple[int, ...]], ...]
     largest_weight_bytes: int
-
-
-class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that are alive and the FLOPs of the products."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = self.peak = self.settled = self.peak_with_settled = 0
-        self.flops = 0.0
-        self._known: dict[int, weakref.ref[Any]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += float(count(*args, **(kwargs or {}), out_val=out))
-        elif "scaled_dot_product" in str(func):
-            self.flops += _attention_flops(func, args)
-        for one in tree_iter(out):
-            if isinstance(one, Tensor):
-                self._see(one)
-        return out
-
-    def ignore(self, tensor: Tensor) -> None:
-        """Weights are counted by whoever made them."""
-        storage = tensor.untyped_storage()
-        self._known[id(storage)] = weakref.ref(storage)
-
-    def settle(self, num_bytes: int) -> None:
-        """A gradient found its place: it stays, and is no activation any more."""
-        self.alive -= num_bytes
-        self.settled += num_bytes
-
-    def _see(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, num_bytes = id(storage), storage.nbytes()
-        if key in self._known:
-            return
-
-        def gone(_: Any) -> None:
-            del self._known[key]
-            self.alive -= num_bytes
-
-        self._known[key] = weakref.ref(storage, gone)
-        self.alive += num_bytes
-        self.peak = max(self.peak, self.alive)
-        self.peak_with_settled = max(self.peak_with_settled, self.alive + self.settled)
-
-
-def _attention_flops(func: Any, args: Any) -> float:
-    """Of the fused attention of the CPU, which torch's own table leaves out; nothing is taken off for causality."""
-    backward = "backward" in str(func)
-    query, key = (args[1], args[2]) if backward else (args[0], args[1])
-    products = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.shape[3]
-    return float(products) * 2 * (5 if backward else 2)
+    trunk_layers: int
+    trunk_bytes: int
+    trunk_step_bytes: int
+    trunk_work: Work
 
 
 def trace(
-    config: Any, method: Any, batch: Batch, dtype: torch.dtype, *, checkpointing: bool = False
+    config: Any,
+    method: Any,
+    batch: Batch,
+    dtype: torch.dtype,
+    *,
+    checkpointing: bool = False,
+    trunk: bool = False,
 ) -> Trace:
     """Trace `batch` through a model of `config` (transformers') under `method`, with products in `dtype`.
 
+    `trunk`: frozen lower layers are computed apart (see training.trunk), where the method freezes any.
     Of a deep model two shallow ones are traced and the rest is a straight line: layers are alike. Raises ModelError
     where the architecture or method cannot run on shapes alone, ConfigError as the method does.
     """
-    few = 2 + int(getattr(method, "num_layers", None) or 0)
-    more = few + 2
+    few = 2 + int(getattr(method, "num_layers", None) or 0)  # with one, the highest would be the lowest too
+    more = few + 1
     depth = int(getattr(config, "num_hidden_layers", 0) or 0)
-    if depth > more + 2 and method.name not in _KNOWS_LAYERS_BY_NAME:
+    if depth > more and method.name not in _KNOWS_LAYERS_BY_NAME:
         with contextlib.suppress(ModelError):  # an architecture whose layers are not alike is traced whole
-            low, high = (_run(_shallow(config, n), method, batch, dtype, checkpointing) for n in (few, more))
-            return _line(low, high, (depth - few) / (more - few))
-    return _run(config, method, batch, dtype, checkpointing)
+            low, high = (
+                _run(_shallow(config, n), method, batch, dtype, checkpointing, trunk) for n in (few, more)
+            )
+            return _line(low, high, depth - few)
+    return _run(config, method, batch, dtype, checkpointing, trunk)
 
 
 def _shallow(config: Any, num_layers: int) -> Any:
@@ -149,24 +109,31 @@ def _shallow(config: Any, num_layers: int) -> Any:
     return shallow
 
 
-def _line(low: Trace, high: Trace, times: float) -> Trace:
+def _line(low: Trace, high: Trace, times: int) -> Trace:
     """The trace `times` as far from `low` as `high` is. Names of trained parameters beyond `high` are not needed:
     their shapes repeat those by which `high` exceeds `low`."""
     numbers = {
         name: getattr(low, name) + (getattr(high, name) - getattr(low, name)) * times
         for name in _EXTRAPOLATED
     }
-    added = high.trained[: len(high.trained)]
     known = {name for name, _ in low.trained}
-    repeated = [one for one in added if one[0] not in known]
-    trained = [*low.trained, *(repeated * round(times))]
-    whole = {name: round(value) for name, value in numbers.items() if name != "flops"}
-    return replace(low, **whole, flops=numbers["flops"], trained=tuple(trained))
+    repeated = [one for one in high.trained if one[0] not in known]
+    trained = [*low.trained, *(repeated * times)]
+    whole = {name: round(value) for name, value in numbers.items()}
+    return replace(
+        low,
+        **whole,
+        work=low.work.line(high.work, times),
+        trained=tuple(trained),
+        trunk_work=low.trunk_work.line(high.trunk_work, times),
+    )
 
 
-def _run(config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointing: bool) -> Trace:
+def _run(
+    config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointing: bool, trunk: bool
+) -> Trace:
     try:
-        return _trace(config, method, batch, dtype, checkpointing)
+        return _trace(config, method, batch, dtype, checkpointing, trunk)
     except LuthierError:
         raise
     except Exception as error:  # whatever a foreign architecture does with numbers that are not there
@@ -176,41 +143,68 @@ def _run(config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointi
         ) from error
 
 
-def _trace(config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointing: bool) -> Trace:
-    model = _shapes(config, method, dtype)
+def _trace(
+    config: Any, method: Any, batch: Batch, dtype: torch.dtype, checkpointing: bool, trunk: bool
+) -> Trace:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    model = model_of_shapes(config, method, dtype, mode)
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    forest = not isinstance(batch, MicroBatch)
-    if forest:
+    if not isinstance(batch, MicroBatch):
         use_forest_attention(model)
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    _give_fake_storage(model, mode)
     model.train()
     parts = split_causal(model)
     learner = Learner(model, parts, _CPU)
-    alive = _Alive()
-    tensors = [*model.parameters(), *model.buffers()]
-    for tensor in tensors:
-        alive.ignore(tensor)
-    hooks = [
-        p.register_post_accumulate_grad_hook(_settler(alive)) for p in model.parameters() if p.requires_grad
-    ]
-    with learner.laid_out(batch), mode, alive:  # the layout is made of numbers, before they end
-        with precision(_CPU, dtype):
-            hidden = _hidden(parts, batch)
-            saved = alive.alive
-            loss = _loss(parts, hidden)
-        loss.backward()  # type: ignore[no-untyped-call]
-    for hook in hooks:
-        hook.remove()
-    return _counted(model, alive, saved)
+    alive, below = (Alive(beside=held_tensors(model)) for _ in range(2))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(settler(alive))
+    depth = _trunk_layers(parts) if trunk else 0
+    with learner.laid_out(batch), mode:  # the layout is made of numbers, before they end
+        with alive, _crown(parts, batch, depth, dtype):
+            with precision(_CPU, dtype):
+                hidden = _hidden(parts, batch)
+                saved = alive.alive
+                loss = _loss(parts, hidden)
+            loss.backward()  # type: ignore[no-untyped-call]
+        if depth:
+            with below, torch.no_grad(), precision(_CPU, dtype), only_span(_layers(parts), 0, depth):
+                _hidden(parts, batch)
+    return _counted(model, alive, saved, depth, below)
 
 
-def _counted(model: Any, alive: _Alive, saved: int) -> Trace:
+def _layers(parts: CausalParts) -> Any:
+    return decoder_layers(parts.backbone)
+
+
+def _trunk_layers(parts: CausalParts) -> int:
+    """How many layers a trunk has; 0 where there is none, as training.trunk.find_trunk has it."""
+    layers = _layers(parts)
+    if layers is None or parts.virtual is not None:
+        return 0
+    depth = lowest_trained(layers)
+    apart = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    embeddings: Any = parts.backbone.get_input_embeddings()  # type: ignore[operator]
+    trains = any(p.requires_grad and id(p) not in apart for p in embeddings.parameters())
+    return 0 if trains or depth == len(layers) else depth
+
+
+def _crown(parts: CausalParts, batch: Batch, depth: int, dtype: torch.dtype) -> Any:
+    """Inside, the layers above `depth` run alone, on states that are read."""
+    if not depth:
+        return contextlib.nullcontext()
+    channels = int(parts.backbone.get_input_embeddings().weight.shape[1])  # type: ignore[operator]
+    places = batch.token_ids_BT.shape if isinstance(batch, MicroBatch) else (1, batch.num_nodes)
+    states_BTC = torch.empty(*places, channels, dtype=dtype)
+    return only_span(_layers(parts), depth, len(_layers(parts)), states_BTC)
+
+
+def _counted(model: Any, alive: Alive, saved: int, depth: int, below: Alive) -> Trace:
     trained = [p for p in model.parameters() if p.requires_grad]
-    trained_bytes = sum(_bytes(p) for p in trained)
-    held = sum(_bytes(t) for t in [*model.parameters(), *model.buffers()])
+    trained_bytes = sum(num_bytes(p) for p in trained)
+    held = sum(map(num_bytes, held_tensors(model)))
     trained_count, all_count = count_parameters(model)
+    trunk = list(_layers(split_causal(model)))[:depth] if depth else []
     return Trace(
         base_bytes=held - trained_bytes,
         trained_bytes=trained_bytes,
@@ -218,46 +212,16 @@ def _counted(model: Any, alive: _Alive, saved: int) -> Trace:
         activation_bytes=alive.peak,
         saved_bytes=saved,
         step_bytes=alive.peak_with_settled,
-        flops=alive.flops,
+        work=alive.tally.work(),
         trained_parameters=trained_count,
         all_parameters=all_count,
         trained=tuple((n, tuple(p.shape)) for n, p in model.named_parameters() if p.requires_grad),
-        largest_weight_bytes=max(_bytes(p) for p in model.parameters()),
+        largest_weight_bytes=max(num_bytes(p) for p in model.parameters()),
+        trunk_layers=depth,
+        trunk_bytes=sum(num_bytes(p) for layer in trunk for p in layer.parameters()),
+        trunk_step_bytes=below.peak,
+        trunk_work=below.tally.work() if depth else NO_WORK,
     )
-
-
-def _shapes(config: Any, method: Any, dtype: torch.dtype) -> Any:
-    """The model that would train, on torch's meta device."""
-    from transformers import AutoModelForCausalLM
-
-    master = torch.float64 if dtype == torch.float64 else torch.float32
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(deepcopy(config), dtype=dtype)
-        # PiSSA is a LoRA that starts elsewhere, and there is nothing to decompose here.
-        apply = apply_lora if method.name == "pissa" else apply_method
-        return apply(model, method, "", master)
-
-
-def _give_fake_storage(model: Any, mode: FakeTensorMode) -> None:
-    """Replace every tensor of the model by one without numbers that takes the ways of the CPU; tied ones stay tied."""
-    made: dict[int, Tensor] = {}
-
-    def fake(tensor: Tensor) -> Tensor:
-        if id(tensor) not in made:
-            with mode:
-                new = torch.empty(tensor.shape, dtype=tensor.dtype)
-            made[id(tensor)] = (
-                nn.Parameter(new, requires_grad=tensor.requires_grad)
-                if isinstance(tensor, nn.Parameter)
-                else new
-            )
-        return made[id(tensor)]
-
-    for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None:
-                    tensors[name] = fake(tensor)
 
 
 def _hidden(parts: CausalParts, batch: Batch) -> Tensor:
@@ -272,11 +236,3 @@ def _hidden(parts: CausalParts, batch: Batch) -> Tensor:
 def _loss(parts: CausalParts, hidden_MC: Tensor) -> Tensor:
     targets_M = torch.zeros(len(hidden_MC), dtype=torch.int64)
     return chosen_cross_entropy(hidden_MC, parts.head(), targets_M, torch.ones(len(hidden_MC)))[0]
-
-
-def _settler(alive: _Alive) -> Any:
-    return lambda parameter: alive.settle(_bytes(parameter))
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

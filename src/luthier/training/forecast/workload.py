@@ -41,6 +41,11 @@ class Workload:
     assumed: bool
 
     @property
+    def distinct_nodes(self) -> int:
+        """Of all rows, those held out too: what passes layers that are computed once."""
+        return round(self.num_tokens * self.nodes_per_step / self.tokens_per_step) + self.validation_nodes
+
+    @property
     def heaviest_nodes(self) -> int:
         return num_nodes(self.heaviest)
 
@@ -63,10 +68,12 @@ def workload_of(
     num_steps: int,
     *,
     assumed: bool = False,
+    cut: Cut | None = None,
 ) -> Workload:
-    """Look at up to 200 steps of the run."""
+    """Look at up to 200 steps of the run. `cut`: how the model lays rows together, where that is known."""
     train = recipe.train
-    plan = BatchPlan(rows, train.batch_size, train.tokens_per_microbatch, train.seed, cut_of(recipe))
+    cut = cut or cut_of(recipe)
+    plan = BatchPlan(rows, train.batch_size, train.tokens_per_microbatch, train.seed, cut)
     chosen = sorted({int(step) for step in np.linspace(0, num_steps - 1, min(num_steps, _LOOKED_AT))})
     steps: list[Sequence[Batch]] = [plan.step(step) for step in chosen]
     heaviest = max((batch for batches in steps for batch in batches), key=num_nodes)
