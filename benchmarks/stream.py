@@ -1,9 +1,10 @@
 """Peak memory of training the top layers of a model that is streamed: a Qwen3-1.7B shape, DoRA on its top 4 layers.
 
-    python benchmarks/stream.py [--folder DIR] [--rows 2] [--steps 2] [--tokens 256] [--dtype bfloat16] [--layers 28]
+    python benchmarks/stream.py [--folder DIR] [--rows 2] [--steps 2] [--tokens 256] [--dtype auto] [--layers 28]
 
 Builds the shape with random weights (bfloat16, sharded safetensors, 3.4 GB) in a temporary folder, layer by layer, and
-trains it with one row a step in a process of its own. Prints that process's high-water mark (VmHWM) and its times.
+trains it with one row a step in a process of its own. Prints that process's high-water mark as the kernel tells it
+(VmHWM: all of it, torch and mapped files too; GB are 10^9 bytes) and its times.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--layers", type=int, default=28)
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--dtype", default="auto", choices=["auto", "bfloat16", "float32"])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

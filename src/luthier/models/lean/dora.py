@@ -15,8 +15,6 @@ from torch import Tensor
 from luthier.models.kept import product, product_back, widened
 from luthier.models.lean.linear import dropout_mask, dropped
 
-_PIECE_BYTES = 1 << 19  # of a widened W at once: it stays in the cache
-
 
 @torch.no_grad()
 def row_norms(weight: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
@@ -27,7 +25,7 @@ def row_norms(weight: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
     squares = torch.empty(len(weight), dtype=a.dtype, device=a.device)
     with torch.autocast(a.device.type, enabled=False):
         scaled, inner = scaling * b, a @ a.T
-        for rows, wide in widened(weight, a.dtype, _PIECE_BYTES):
+        for rows, wide in widened(weight, a.dtype):
             sides = torch.addmm(scaled[rows] @ inner, wide, a.T, alpha=2)
             squares[rows] = torch.linalg.vecdot(wide, wide) + (scaled[rows] * sides).sum(1)
     return squares.sqrt_()
