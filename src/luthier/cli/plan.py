@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, model_ref, print_json, quiet_libraries
+from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.train import RecipeAndOverrides, named_options, recipe_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,13 +25,7 @@ _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss",
 
 
 def plan(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, as for luthier train.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Training rows; without any, rows of data.max_length are assumed."),
@@ -105,15 +100,9 @@ class _Asked:
         method: str | None,
         devices: Sequence[str],
     ) -> None:
-        from luthier.cli.train import recipe_layers
-
-        options: dict[str, Any] = {}
+        options = named_options(model, method)
         if data:
             options["data"] = {"train": data}
-        if model:
-            options["model"] = {"name": model_ref(model)}
-        if method:
-            options["method"] = {"name": method}
         if "cpu" in devices and "here" not in devices:
             options["train"] = {"device": "cpu"}
         self.assumed = not data and not _names_data(arguments)

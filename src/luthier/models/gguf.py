@@ -8,12 +8,13 @@ import ctypes
 import os
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from luthier.chat.controls import any_of, map_strings
@@ -165,7 +166,7 @@ class GgufVocabulary:
             ) from error
         return str(texts[0])
 
-    def __enter__(self) -> "GgufVocabulary":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -176,6 +177,7 @@ class GgufModel(GgufVocabulary):
     """A GGUF file that answers.
 
     `adapter`: a LoRA as GGUF laid over it. `context_length`: positions to make room for; 0 for what the file says.
+    `num_threads`: torch's number where it is not given (llama.cpp's threads wait in a loop: more than cores are slow).
     Keys and values are kept in float32 and attention is the plain one, so that a float32 file computes in float32.
     Raises ModelError for files that cannot be loaded or do not fit each other.
     """
@@ -195,7 +197,7 @@ class GgufModel(GgufVocabulary):
         params.n_ctx = context_length
         params.type_k = params.type_v = _F32
         params.flash_attn_type = 0
-        params.n_threads = params.n_threads_batch = num_threads or os.cpu_count() or 1
+        params.n_threads = params.n_threads_batch = num_threads or torch.get_num_threads()
         self._context = self._lib.llama_init_from_model(self._model, params)
         if not self._context:
             raise ModelError(f"{path}: llama.cpp has no memory for a context of {context_length} tokens")
@@ -216,14 +218,22 @@ class GgufModel(GgufVocabulary):
             ]
         )
 
-    def generate(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
-        """The greedy continuation, with the stop id where one came; it also ends where the context is full."""
+    def generate(
+        self,
+        ids: Sequence[int],
+        max_new_tokens: int,
+        choose: Callable[[NDArray[np.float32]], int] = lambda logits_V: int(logits_V.argmax()),
+    ) -> list[int]:
+        """The continuation, with the stop id where one came; it also ends where the context is full.
+
+        `choose`: the next token from its logits, shape (vocabulary,); greedy unless told otherwise.
+        """
         self._forget()
         for start in range(0, len(ids), self._block):
             last_V = self._decode(ids[start : start + self._block], start, every=False)[-1]
         answer: list[int] = []
         while len(answer) < min(max_new_tokens, self.context_length - len(ids)):
-            answer.append(int(last_V.argmax()))
+            answer.append(choose(last_V))
             if answer[-1] in self.stop_ids:
                 break
             if len(answer) < max_new_tokens and len(ids) + len(answer) < self.context_length:
