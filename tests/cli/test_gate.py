@@ -153,6 +153,13 @@ def test_another_specialist_in_the_store_must_be_measured(specialist: str, toy: 
     assert others() == [("others: lengths", "not measured")]
     asked += ["--other", f"lengths={write('lengths.jsonl', sums(3))}"]
     assert others() == [("others: lengths", "not enough evidence")]
+    store = SpecialistStore(Path("specialists"))
+    for word, count in (("ship", 4), ("hold", 2)):
+        own = {"role": "domain", "path": str(Path(f"{word}.jsonl").absolute()), "hash": "sha256:0"}
+        write(f"{word}.jsonl", sums(count))
+        store.attach(store.find(specialist), "verdict", {"word": word, "sets": [own]})
+    found = json.loads(invoke(*asked[:-2]).stdout)["sets"]
+    assert [one["num_items"] for one in found if one["role"] == "others"] == [4], "what it was let in on"
 
 
 def test_what_is_wrong_is_said(toy: str) -> None:

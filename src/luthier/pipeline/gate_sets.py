@@ -10,7 +10,7 @@ from typing import Any
 
 from luthier.config import read_yaml
 from luthier.errors import EvaluationError
-from luthier.evaluation.gate import Policy
+from luthier.evaluation.gate import Policy, Word
 from luthier.evaluation.gate.evidence import Role
 from luthier.evaluation.gate.gather import ItemSet
 from luthier.evaluation.gate.ledger import Ledger
@@ -19,6 +19,7 @@ from luthier.evaluation.task import load_items
 from luthier.evaluation.tasks.definition import load_task
 from luthier.hashing import hash_file, hash_json
 from luthier.pipeline.contender import Found
+from luthier.registry.specialist import Specialist
 from luthier.registry.specialists import PRODUCTION, SpecialistStore
 
 VERDICT = "verdict"
@@ -43,7 +44,7 @@ class SetFiles:
 def choose_files(
     named: SetFiles, policy: Policy, folder: Path, store: SpecialistStore | None, found: Sequence[Found]
 ) -> SetFiles:
-    """What is named; else what the policy names, from its folder; else the sets of the last verdict on one of `found`.
+    """What is named; else what the policy names, from its folder; else what one of `found` was decided on last.
 
     Raises EvaluationError where nothing says what the candidate is for, and where a file is named twice.
     """
@@ -66,10 +67,14 @@ def choose_files(
 
 
 def _last_sets(store: SpecialistStore | None, found: Found) -> list[Mapping[str, Any]]:
-    if store is None or found.specialist is None:
-        return []
-    verdicts = store.records(found.specialist, VERDICT)
-    return list(verdicts[-1]["body"].get("sets") or ()) if verdicts else []
+    return _sets_of(store, found.specialist) if store is not None and found.specialist is not None else []
+
+
+def _sets_of(store: SpecialistStore, specialist: Specialist) -> list[Mapping[str, Any]]:
+    """The sets of its last `ship`, else of its last verdict: what it was let into production on."""
+    verdicts = [record["body"] for record in store.records(specialist, VERDICT)]
+    shipped = [one for one in verdicts if one.get("word") == Word.SHIP]
+    return list((shipped or verdicts)[-1].get("sets") or ()) if verdicts else []
 
 
 class Known:
@@ -164,12 +169,7 @@ def _sets_of_others(
         if store is None or name in own_names:
             continue
         what = PRODUCTION if PRODUCTION in store.aliases(name) else "latest"
-        verdicts = store.records(store.find(f"{name}@{what}"), VERDICT)
-        own = (
-            [one for one in (verdicts[-1]["body"].get("sets") or ()) if one["role"] == "domain"]
-            if verdicts
-            else []
-        )
+        own = [one for one in _sets_of(store, store.find(f"{name}@{what}")) if one["role"] == "domain"]
         gone = [one["path"] for one in own if not Path(one["path"]).is_file()]
         if not own or gone:
             why = f"its set {gone[0]} is gone" if gone else "it has no verdict, so its set is not known"
