@@ -2,7 +2,7 @@
 `luthier.training.forecast.calibration` are worth.
 
     python benchmarks/forecast.py                    # every job; some ten minutes on two cores
-    python benchmarks/forecast.py --only lora        # those with the word in their name; repeatable
+    python benchmarks/forecast.py --only lora        # those of this name, or with it in their name
     python benchmarks/forecast.py --probe            # the two measured steps of `luthier plan --measure` too
 
 Each job is a real run of `luthier train` in a process of its own, two steps long, with rows that share nothing.
@@ -140,11 +140,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", action="append", default=[], help="Jobs with this in their name; repeatable."
+        "--only", action="append", default=[], help="Jobs of this name, or with this in it; repeatable."
     )
     parser.add_argument("--probe", action="store_true", help="Measure two steps as luthier plan does, too.")
     asked = parser.parse_args()
-    chosen = [name for name in JOBS if not asked.only or any(word in name for word in asked.only)]
+    exact = [name for name in JOBS if name in asked.only]
+    chosen = exact or [name for name in JOBS if not asked.only or any(word in name for word in asked.only)]
     head = ["job", "GB, forecast", "measured", "error", "tokens/s, forecast", "measured", "error"]
     head += ["measured steps: GB, error", "tokens/s, error"] if asked.probe else []
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)

@@ -22,11 +22,12 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"chat", "models", "sandbox", "registry"},
     "export": {"chat", "models", "registry"},
     "training": {"chat", "data", "models", "registry"},
+    "serving": {"chat", "models", "registry"},
     "demo": set(),
     "pipeline": {"chat", "registry", "models", "data", "evaluation", "export", "training", "demo"},
     "cli": {
         *{"pipeline", "chat", "sandbox", "registry", "models", "data"},
-        *{"evaluation", "export", "training", "demo"},
+        *{"evaluation", "export", "training", "serving", "demo"},
     },
 }
 LIGHT = {"", "chat", "registry", "cli"} | GROUND

@@ -12,6 +12,7 @@ LuthierError
 ├── RegistryError     the store of specialists refuses, or what it holds is damaged
 ├── EvaluationError   a task, an item or a grader is wrong
 ├── SandboxError      untrusted code cannot be run behind a wall here
+├── ServingError      a router, an engine or the server cannot be made or cannot answer
 └── ExportError       a model cannot leave in the form that was asked for
     └── NotTheSame    the exported form gives other answers than the tested one
 
@@ -75,6 +76,10 @@ class EvaluationError(LuthierError):
 
 class SandboxError(LuthierError):
     """Untrusted code cannot be run behind a wall on this machine, or the wall itself failed."""
+
+
+class ServingError(LuthierError):
+    """A router, an engine or the server cannot be made, or cannot answer."""
 
 
 class ExportError(LuthierError):

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+SHORT_ID_DIGITS = 12
 _CHUNK_BYTES = 1 << 20
 
 
@@ -40,3 +41,8 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return "sha256:" + digest.hexdigest()
+
+
+def short_id(id: str) -> str:
+    """The digits that a person reads and that folders are named by."""
+    return id.removeprefix("sha256:")[:SHORT_ID_DIGITS]

@@ -112,3 +112,40 @@ def test_answers_that_were_cut_are_counted_and_shown(tmp_path: Path, items: str)
         CliRunner().invoke(
             app, ["eval", "list", "--folder", str(tmp_path / "absent")], catch_exceptions=False
         )
+
+
+def test_baselines_of_a_base_and_a_trained_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server stands for both; the base is right only with the right prompt."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": str(n), "question": f"What is {n} plus 1?", "answer": n + 1} for n in range(12)]
+    Path("sums.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    Path("sums.yaml").write_text("items: sums.jsonl\ngraders: [numeric]\n", encoding="utf-8")
+    turns = [{"role": "user", "content": "What is 30 plus 1?"}, {"role": "assistant", "content": "31"}]
+    train = [{"messages": turns}, {"messages": [{**turns[0], "content": "What is 40 plus 1?"}, turns[1]]}]
+    Path("train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in train), encoding="utf-8")
+    Path("facts.jsonl").write_text(json.dumps({"id": "1", "text": "plus adds"}), encoding="utf-8")
+
+    def answer(request: Request) -> str:
+        *before, last = [str(one["content"]) for one in request["messages"]]
+        number = int(last.split("What is ")[1].split()[0])
+        return str(number + 1) if request["model"] == "trained" or before == ["Add."] else "no"
+
+    with chat_server(answer) as (url, seen):
+        command = ["eval", "baselines", f"{url}#trained", "--task", "sums.yaml", "--base", f"{url}#base"]
+        command += ["--documents", "facts.jsonl", "--train", "train.jsonl", "--shots", "1", "--json"]
+        found = json.loads(said(*command))
+        assert [one["accuracy"] for one in found["results"]] == [0.0, 0.0, 0.0, 1.0]
+        assert [one["prompt_variant"] for one in found["results"]] == [
+            "zero-shot",
+            "1-shot",
+            "retrieval of 3",
+            "plain",
+        ]
+        assert found["verdict"]["word"] == "train" and found["notes"] == []
+        assert any(one["messages"][0]["content"].startswith("plus adds\n\nWhat") for one in seen)
+        text = said(
+            *command[:-1], "--system", "Add."
+        )  # a prompt that is as good, but 12 items cannot show that
+        assert "not enough evidence" in text and "prompt 1" in text
+        bare = said("eval", "baselines", f"{url}#base", "--task", "sums.yaml")
+    assert "no few-shot baseline" in bare and "train:" not in bare

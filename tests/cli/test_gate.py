@@ -125,8 +125,16 @@ def test_a_specialist_keeps_its_verdict_and_a_foreign_prompt_is_told(specialist:
     assert not found["warnings"] and found["candidate"]["system_prompt_hash"].startswith("sha256:")
     store = SpecialistStore(Path("specialists"))
     assert store.records(store.find(specialist), "verdict")[0]["body"] == found
+    kept = store.records(store.find(specialist), "evaluation")
+    assert {one["body"]["role"] for one in kept} >= {"domain", "general"}
+    page = (Path(store.root) / "reports" / f"{specialist}.html").read_text(encoding="utf-8")
+    assert f"The word is <strong>{found['word']}</strong>" in page and "(domain)" in page
     promoted = CliRunner().invoke(app, ["specialists", "promote", specialist])
     assert isinstance(promoted.exception, RegistryError) and found["word"] in str(promoted.exception)
+    again = invoke(specialist, "--champion", toy, *asked[5:], "--json")
+    assert json.loads(again.stdout)["sets"] == found["sets"], (
+        "the items of the last verdict, where none are named"
+    )
     told = invoke(*asked, "--system", "Answer in feet.")
     assert "-Answer in metres." in told.output and "+Answer in feet." in told.output
 
@@ -150,15 +158,59 @@ def test_another_specialist_in_the_store_must_be_measured(specialist: str, toy: 
 def test_what_is_wrong_is_said(toy: str) -> None:
     items = write("items.jsonl", sums(2))
     assert isinstance(error("a", "--items", items), ConfigError)
-    assert "--items FILE" in str(error("a", "--champion", "b"))
+    assert "--champion NAME" in str(error("a", "--items", items))
     assert isinstance(error("./nowhere", "--champion", toy, "--items", items), ModelError)
     assert "no specialist is called 'x@3'" in str(error("x@3", "--champion", toy, "--items", items))
     Path("gate.yaml").write_text("forgeting: {}", encoding="utf-8")
     assert "did you mean 'forgetting'" in str(error("a", "--policy", "gate.yaml"))
     assert "NAME=FILE" in str(error(toy, "--champion", toy, "--items", items, "--other", "x"))
     assert "named twice" in str(error(toy, "--champion", toy, "--items", items, "--golden", items))
-    Path("judged.json").write_text('{"tone": {"word": "fit to decide"}}', encoding="utf-8")
-    assert "judged.json" in str(error(toy, "--champion", toy, "--items", items, "--judged", "judged.json"))
+    assert "what the candidate is for" in str(error(toy, "--champion", toy))
+    judged = "judge: {model: 'http://localhost:1/v1'}\njudged: [{criterion: tone}]"
+    Path("gate.yaml").write_text(judged, encoding="utf-8")
+    assert "the model's name there" in str(
+        error(toy, "--champion", toy, "--items", items, "--policy", "gate.yaml")
+    )
+
+
+def test_a_policy_names_its_items_and_many_candidates_are_told(toy: str) -> None:
+    Path("policies").mkdir()
+    write("policies/items.jsonl", sums(2))
+    write("policies/asked.jsonl", ordinary(1))
+    policy = (
+        "domain: {items: [items.jsonl]}\nover_refusal: {items: asked.jsonl}\nlatency: {p95_seconds: 60}\n"
+    )
+    Path("policies/gate.yaml").write_text(policy, encoding="utf-8")
+    asked = [toy, "--champion", toy, "--policy", "policies/gate.yaml", "--max-new-tokens", "1", "--json"]
+    first = json.loads(invoke(*asked).stdout)
+    assert [one["path"] for one in first["sets"] if one["role"] == "domain"] == [
+        str(Path("policies/items.jsonl").absolute())
+    ]
+    assert [one["num_items"] for one in first["sets"]] == [2, 1] and not first["warnings"]
+    timed = next(one for one in first["reasons"] if one["criterion"] == "latency")
+    assert timed["outcome"] == "met" and 0 < timed["number"] < 60
+    ledger = json.loads(Path("gates/sets.json").read_text(encoding="utf-8"))
+    for entry in ledger.values():
+        entry["candidates"] += ["sha256:a", "sha256:b", "sha256:c", "sha256:d"]
+    Path("gates/sets.json").write_text(json.dumps(ledger), encoding="utf-8")
+    assert "asked of 5 candidates before" in json.loads(invoke(*asked).stdout)["warnings"][0]
+
+
+def test_a_task_whose_graders_changed_is_not_the_set_it_was(toy: str) -> None:
+    write("items.jsonl", sums(2))
+    Path("task.yaml").write_text("items: items.jsonl\ngraders: [numeric]\n", encoding="utf-8")
+    asked = [toy, "--champion", toy, "--items", "task.yaml", "--max-new-tokens", "1", "--json"]
+    asked += ["--ordinary", write("o.jsonl", ordinary(1))]
+
+    def untouched() -> str:
+        reasons = json.loads(invoke(*asked).stdout)["reasons"]
+        return next(str(one["outcome"]) for one in reasons if one["criterion"] == "untouched")
+
+    assert [untouched(), untouched()] == ["met", "met"]
+    Path("task.yaml").write_text(
+        "items: items.jsonl\ngraders: [{kind: numeric, absolute: 0.5}]\n", encoding="utf-8"
+    )
+    assert untouched() == "missed"
 
 
 def test_the_policy_can_be_printed() -> None:

@@ -64,13 +64,13 @@ def test_json_has_the_keys_that_the_docs_name(workplace: Path) -> None:
     found = plan_json(
         "--data", "rows.jsonl", "--method", "lora", "--device", "h100", "--price-per-hour", "3.6"
     )
-    assert set(found) == {"forecasts", "no_forecast", "workload", "measured", "track_record"}
+    assert set(found) == {"forecasts", "no_forecast", "workload", "measured", "track_record", "busy"}
     (one,) = found["forecasts"]
     assert (one["method"], one["device"], one["dtype"], one["fits"]) == ("lora", "h100", "bfloat16", True)
     parts = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "overhead")
     assert sum(one["memory"][part] for part in parts) == one["memory"]["training"]
     assert one["time"]["cost"] == pytest.approx(one["time"]["total_seconds"] / 1000)
-    assert found["workload"]["rows"] == 20 and found["measured"] is None
+    assert found["workload"]["rows"] == 20 and found["measured"] is None and found["busy"] is None
 
 
 def test_shared_devices_hold_less_and_cost_more(workplace: Path) -> None:
@@ -94,6 +94,7 @@ def test_this_machine_is_measured_and_cpu_is_another_name_of_it(workplace: Path)
     (made,), measured = found["forecasts"], found["measured"]
     assert made["device"].startswith("this machine") and made["trunk_cache_bytes"] > 0
     assert measured["peak_memory_bytes"] > 1e8 and measured["trunk_nodes_per_second"] > 0
+    assert 0 <= found["busy"] <= 1
     at_least = (
         found["workload"]["steps"] * found["workload"]["computed_per_step"] / measured["nodes_per_second"]
     )

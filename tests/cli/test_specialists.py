@@ -1,6 +1,8 @@
 """`luthier specialists`, on a real run of a tiny model."""
 
+import contextlib
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -26,11 +28,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: str) -> Path:
-    """A finished run of two steps, in the working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, model_folder: str) -> Path:
+    """A folder with a finished run of two steps and its rows."""
+    folder = tmp_path_factory.mktemp("trained")
     rows = [
         {
             "messages": [
@@ -41,10 +42,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: str) -> P
         }
         for number in range(8)
     ]
-    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     asked = ["train", "--data", "rows.jsonl", "--model", model_folder, "--name", "first", "train.max_steps=2"]
-    result = CliRunner().invoke(app, asked)
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(app, asked)
     assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> Path:
+    """The finished run, in a working folder of the test's own."""
+    shutil.copytree(trained, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
     return Path("runs/first")
 
 
@@ -129,6 +140,12 @@ def test_the_page_is_written_at_commit_and_grows_with_what_is_known(run: Path, m
     said = say("results", "lengths@1", str(base), str(own), "--name", "lengths")
     assert "not enough evidence at alpha 0.05: 0 won, 0 lost" in said
     assert "Results: lengths" in page.read_text(encoding="utf-8")
+    assert "evaluation lengths: not enough evidence" in say("lineage", "lengths")
+    say("commit", str(run), "--name", "lengths", "--licence", "MIT")
+    changed = say("diff", "lengths@2", "lengths@1", "--json", code=1)
+    assert "0.0% of 4, +0.0 points against" in changed and "evaluation: lengths" in changed
+    say("remove", "lengths@2")
+    assert not Path("specialists/reports/lengths@2.html").exists()
     out = say("report", "lengths", "--out", "page.html", "--price-per-hour", "1.5")
     assert out.strip() == "page.html" and "at 1.5 an hour" in Path("page.html").read_text(encoding="utf-8")
 
@@ -150,3 +167,21 @@ def test_a_promoted_version_that_is_gone_is_said(run: Path) -> None:
         refused.exception
     )
     assert say("verify").startswith("sound: 1 versions")
+
+
+def test_a_specialist_is_asked_with_its_own_prompt_and_another_one_is_a_warning(run: Path) -> None:
+    say("commit", str(run), "--name", "lengths")
+    Path("items.jsonl").write_text(
+        '{"id": "q", "question": "How long?", "answer": "1 metre."}\n', encoding="utf-8"
+    )
+    asked = ["eval", "lengths@1", "--items", "items.jsonl", "--max-new-tokens", "2", "--out", "answers"]
+    talked = ["chat", "lengths@1", "--ask", "How long?", "--max-new-tokens", "2"]
+    for words in (asked, talked):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0 and "another system prompt" not in result.stderr, result.output
+        other = CliRunner().invoke(app, [*words, "--system", PROMPT.strip()])  # without the last end of line
+        assert other.exit_code == 0, other.output
+        assert "warning: lengths@1 is asked with another system prompt than its own" in other.stderr
+        assert "-Answer in metres.\\n" in other.stderr and "+Answer in metres." in other.stderr
+    kept = "".join(path.read_text(encoding="utf-8") for path in Path("answers").glob("*.summary.json"))
+    assert json.dumps(PROMPT) in kept and json.dumps(PROMPT.strip()) in kept

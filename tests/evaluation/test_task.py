@@ -107,6 +107,12 @@ def test_a_bad_row_is_named_with_its_line_and_field(file: Path, row: object, exp
     assert f"{file}:2:" in str(caught.value)
 
 
+def test_an_item_without_an_id_among_others_is_refused(file: Path) -> None:
+    rows = [{"question": "one", "answer": "b", "id": "x"}, {"question": "two", "answer": "b"}]
+    with pytest.raises(EvaluationError, match=r"items\.jsonl:2: field 'id': missing, but line 1 has one"):
+        load_items(write(file, *rows))
+
+
 def test_repeated_ids_are_refused(file: Path) -> None:
     rows = [{"question": question, "answer": "b", "id": "x"} for question in ("one", "two")]
     with pytest.raises(EvaluationError, match=r"items\.jsonl:2: field 'id': this id is already in line 1"):

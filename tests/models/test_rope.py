@@ -115,7 +115,7 @@ def test_a_run_is_loaded_with_the_positions_that_it_was_trained_with(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    merged = load_model(str(tmp_path / "plain"), dtype="float32", device="cpu")
+    merged = load_model(str(tmp_path / "plain" / "hf"), dtype="float32", device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(merged.model(input_ids=ids).logits, expected, rtol=1e-3, atol=1e-4)
 

@@ -100,7 +100,7 @@ def test_every_part_is_there_with_its_numbers(page: Path) -> None:
     assert "+70.0 points" in text and "15 won, 1 lost" in text
     assert "12 won, 0 lost (p = 0.0005)" in text and "another prompt" in text
     assert "0 of 20 items are asked in training too" in text  # the data card tells the gate's word on leaks
-    assert "1,520" in text and "MIT" in text and "3 min 48 s" in text and "Is production." in text
+    assert "1,520" in text and "MIT" in text and "3 min 48 s" in text and "Production on 20" in text
     assert "2.2800" in text and "at 36 an hour" in text  # 228 s at 36 an hour
     assert 'data-line="validation"' in text and "shown to a friend" in text
 
@@ -139,7 +139,7 @@ def test_what_is_missing_is_said(tmp_path: Path, run_parts: dict[str, Path]) -> 
         "no curve is known",
         "The machine that trained it is not known",
         "It has none: it was trained and tested without",
-        "Not promoted.",
+        "Not promoted on 20",
     ):
         assert said in text, said
 

@@ -329,7 +329,7 @@ def test_lineage_is_a_tree_and_a_graph(tmp_path: Path) -> None:
         '       └─ data train: a "b".jsonl, 8 rows, 9f9f9f9f9f9f',
         "  became",
         "    ├─ verdict ship",
-        "    └─ export out/a.gguf",
+        "    └─ export gguf: out/a.gguf",
     ]
     drawn = render_mermaid(graph)
     assert drawn[0] == "graph LR" and "  n0 --> n1" in drawn

@@ -80,6 +80,16 @@ def test_what_is_traced_is_what_a_real_step_holds(method: str, tmp_path: Path) -
     assert seen.base_bytes + seen.trained_bytes == pytest.approx(held, rel=0.001)
 
 
+def test_products_of_packed_weights_are_counted() -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    plain, packed = (
+        trace(small(), method_config(name, rank=4, alpha=8), batch(), torch.float32)
+        for name in ("lora", "qlora")
+    )
+    assert packed.work.flops == pytest.approx(plain.work.flops, rel=0.05)
+    assert packed.base_bytes < plain.base_bytes
+
+
 def test_what_is_frozen_below_is_computed_apart() -> None:
     section = method_config("top_layers")
     whole, apart = (trace(small(4), section, batch(), torch.float32, trunk=on) for on in (False, True))

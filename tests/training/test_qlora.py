@@ -157,7 +157,7 @@ def test_a_run_is_merged_on_the_full_precision_base(tmp_path: Path, monkeypatch:
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    merged = load_weights(str(tmp_path / "plain"), torch.float32)
+    merged = load_weights(str(tmp_path / "plain" / "hf"), torch.float32)
     full = load_weights(record["base_model_name_or_path"], torch.float32)
     adapter = load_model(str(result.model_folder), dtype="float32", device="cpu").model
     layer = adapter.get_base_model().model.layers[0].mlp.down_proj

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli.common import console, load, read_text_option
+from luthier.cli.eval_models import system_prompt
 
 if TYPE_CHECKING:
     from luthier.chat.messages import Message
@@ -17,9 +18,12 @@ _HELP = "/system TEXT sets the system prompt, /reset forgets the conversation, /
 
 def chat(
     model: Annotated[
-        str, typer.Argument(help="A run, a folder, an embedded name or a hub id.")
+        str,
+        typer.Argument(help="A run, a folder, an embedded name, a hub id, or a specialist NAME[@VERSION]."),
     ] = "luthier-nano",
-    system: Annotated[str | None, typer.Option(help="A system prompt, or @FILE.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="A system prompt, or @FILE. Default: a specialist's own.")
+    ] = None,
     ask: Annotated[str | None, typer.Option(help="Ask this one question and leave.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[
@@ -34,7 +38,7 @@ def chat(
 
     loaded = load(model)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    system = read_text_option(system)
+    system = system_prompt(model, read_text_option(system))
     history: list[Message] = []
     if ask is not None:
         _turn(loaded, history, system, ask, sampling)
@@ -48,7 +52,7 @@ def chat(
             history.clear()
             console().print("[dim]forgotten[/dim]")
         elif command == "/system":
-            system = rest.strip() or None
+            system = system_prompt(model, rest.strip()) or None
             console().print(f"[dim]system prompt {'set' if system else 'removed'}[/dim]")
         elif command.startswith("/"):
             console().print(f"[dim]{_HELP}[/dim]")

@@ -11,6 +11,8 @@ from luthier.cli.common import console, print_json
 # Optional packages by the extra that installs them. An extra is listed once something here uses it.
 EXTRAS = {
     "metrics": ("sklearn", "sacrebleu", "rouge_score"),
+    "llamacpp": ("llama_cpp",),
+    "lm-eval": ("lm_eval",),
     "test": ("pytest", "hypothesis", "statsmodels", "trl"),
     "lint": ("ruff", "mypy"),
 }

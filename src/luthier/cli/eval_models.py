@@ -15,7 +15,7 @@ from luthier.cli.common import console, model_ref, quiet_libraries, specialist
 if TYPE_CHECKING:
     from luthier.evaluation.answerers.opening import OpenedAnswerer
 
-MODELS_HELP = "Runs, folders, embedded names, hub ids, specialists (NAME@VERSION), or URL#MODEL."
+MODELS_HELP = "Runs, folders, embedded names, hub ids, specialists (NAME@VERSION), FILE.gguf, or URL#MODEL."
 
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16; of local models.")]
 ApiKeyVariable = Annotated[
@@ -62,16 +62,12 @@ def system_prompt(ref: str, given: str | None, of_task: str | None = None) -> st
 
     A specialist was tested with its own prompt, byte for byte: another one is a warning on stderr with the difference.
     """
-    from luthier.registry.specialist_diff import prompt_diff
+    from luthier.registry.specialist_diff import other_prompt
 
     found = specialist(ref)
     own = found[1].system_prompt if found is not None else None
     used = next((prompt for prompt in (given, own, of_task) if prompt is not None), None)
-    if found is not None and used != own:
-        lines = "\n".join(prompt_diff(own, used, (found[1].ref, "asked with")))
-        console(stderr=True).print(
-            f"warning: {ref} is asked with another system prompt than it was tested with:\n{lines}",
-            style="yellow",
-            markup=False,
-        )
+    told = other_prompt(found[1], used) if found is not None else None
+    if told is not None:
+        console(stderr=True).print(f"warning: {told}", style="yellow", markup=False, soft_wrap=True)
     return used

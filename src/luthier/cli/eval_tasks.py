@@ -9,7 +9,10 @@ from luthier.cli.common import console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from luthier.chat.messages import Message
     from luthier.evaluation.answerers.opening import OpenedAnswerer
+    from luthier.evaluation.baselines import Baseline
+    from luthier.evaluation.compare import Pair
     from luthier.evaluation.noise import NoiseFloor
     from luthier.evaluation.runner import Asking, EvalResult, Kept
     from luthier.evaluation.speed import Price
@@ -23,7 +26,10 @@ _PASS_AT = (1, 5, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a task is put to a model. resume: None lets the kind of model decide. repeat: which asking of the same."""
+    """How a task is put to a model. resume: None lets the kind of model decide. repeat: which asking of the same.
+
+    baseline: examples and passages that are shown beside the system prompt.
+    """
 
     system: str | None = None
     max_new_tokens: int | None = None
@@ -32,6 +38,11 @@ class Manner:
     seed: int = 0
     repeat: int = 0
     resume: bool | None = None
+    baseline: "Baseline | None" = None
+
+    @property
+    def few_shot(self) -> "tuple[Message, ...]":
+        return self.baseline.few_shot if self.baseline is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,8 @@ def ask(
             answerer,
             task.items,
             system_prompt=manner.system,
+            few_shot=manner.few_shot,
+            prompt_variant=manner.baseline.name if manner.baseline is not None else None,
             max_new_tokens=max_new_tokens,
             batch_size=manner.batch_size,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
@@ -99,6 +112,10 @@ def _asking(answerer: "OpenedAnswerer", task: "Task", manner: Manner, max_new_to
     from luthier.evaluation.tasks.likelihood import by_likelihood
 
     if task.ask == "likelihood":
+        if manner.baseline is not None and manner.baseline.lookup is not None:
+            raise ConfigError(
+                f"{task.name} scores choices; passages can only be shown where answers are generated"
+            )
         if manner.temperature > 0:
             raise ConfigError(
                 f"--temperature has no effect on {task.name}, whose choices are scored; remove it"
@@ -106,7 +123,7 @@ def _asking(answerer: "OpenedAnswerer", task: "Task", manner: Manner, max_new_to
         return by_likelihood(answerer.scorer())
     if manner.temperature > 0:
         return by_sampling(answerer, max_new_tokens, manner.temperature, manner.seed)
-    return None
+    return manner.baseline.asking(answerer, max_new_tokens) if manner.baseline is not None else None
 
 
 def _kept(
@@ -128,7 +145,18 @@ def _kept(
         settings = EvalSettings(
             max_new_tokens, manner.batch_size, asking.decoding, asking.temperature, asking.seed
         )
-    asked = Asked(answerer.identity(), items_hash(task.items), settings, manner.system, repeat=manner.repeat)
+    lookup = manner.baseline.lookup if manner.baseline is not None else None
+    asked = Asked(
+        answerer.identity(),
+        items_hash(task.items),
+        settings,
+        manner.system,
+        tuple(message.to_dict() for message in manner.few_shot),
+        manner.repeat,
+        {"passages": lookup.hash, "shown": manner.baseline.num_passages}
+        if manner.baseline and lookup
+        else {},
+    )
     resume = not answerer.may_change if manner.resume is None else manner.resume
     kept = store.begin(
         asked, model_name=answerer.name, task=task.name, num_items=len(task.items), resume=resume
@@ -229,3 +257,43 @@ def _speed_cells(speed: dict[str, Any]) -> dict[str, str]:
         "latency p95": shown("p95_latency_seconds", " s"),
         "tokens per second": shown("tokens_per_second", ""),
     }
+
+
+def side_by_side(
+    task: "Task",
+    results: "list[EvalResult]",
+    scored: "list[tuple[GraderScores, ...]]",
+    pairs: "tuple[Pair, ...]",
+) -> "Table":
+    """One row per way to ask: accuracy, the first grader's next figure, and the trained model against it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from luthier.evaluation.stats import wilson_interval
+
+    figures = [
+        next((figure for figure in one[0].figures if figure.name != "accuracy"), None) for one in scored
+    ]
+    named = next((figure.name for figure in figures if figure is not None), "")
+    shown = Table(title=f"{task.name}: {len(task.items)} items", title_justify="left")
+    columns = ("", "right", "accuracy (95%)", named, "trained won/lost", "p")
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for place, result in enumerate(results):
+        tally, figure = result.tally, figures[place]
+        interval = wilson_interval(tally.num_passed, tally.num_graded)
+        pair = pairs[place] if place < len(pairs) else None
+        shown.add_row(
+            Text(result.label),
+            f"{tally.num_passed}/{tally.num_graded}",
+            f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})",
+            f"{figure.value:.3f}" if figure is not None else "",
+            f"{pair.wins}/{pair.losses}" if pair is not None else "",
+            f"{pair.p_value:.2g}" if pair is not None else "",
+        )
+    return shown
+
+
+def slug(ref: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./"))

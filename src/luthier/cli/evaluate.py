@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import eval_perplexity, eval_plan, eval_stored
+from luthier.cli import eval_baselines, eval_harness, eval_perplexity, eval_plan, eval_stored
 from luthier.cli.common import console, print_json, read_text_option
 from luthier.cli.default_verb import DefaultVerb
 from luthier.cli.eval_models import MODELS_HELP, ApiKeyVariable, Concurrency, Dtype, Timeout
@@ -44,7 +44,7 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(help=MODELS_HELP)],
     items: Items = None,
     task: Annotated[
-        list[Path] | None, typer.Option(help="A task (YAML); may be given several times.")
+        list[Path] | None, typer.Option(help="A task (YAML), or lm-eval:NAME; may be given several times.")
     ] = None,
     system: System = None,
     out: Annotated[Path, typer.Option(help="Where every prompt, answer and verdict is kept.")] = Path(
@@ -82,6 +82,22 @@ def evaluate(
     from luthier.cli.eval_models import Opening, opened, system_prompt
     from luthier.evaluation.store import EvalStore
 
+    refused = {
+        "--items": items is not None,
+        "--system": system is not None,
+        "--max-new-tokens": max_new_tokens is not None,
+        "--repeats": repeats > 1,
+        "--samples": samples > 1,
+        "--temperature": temperature > 0,
+        "--resume": resume is not None,
+        "--speed": speed,
+        "--price-in": price_in is not None,
+        "--price-out": price_out is not None,
+        "--unsafe-execution": unsafe_execution,
+    }
+    if harness := eval_harness.of_harness(task, refused):
+        eval_harness.evaluate(models, harness, out, batch_size, dtype, json)
+        return
     _check_counts(repeats, samples, temperature)
     price = _price(price_in, price_out)
     tasks = _tasks(items, task, unsafe_execution)
@@ -97,7 +113,9 @@ def evaluate(
                     prompt, max_new_tokens, batch_size, temperature=temperature, resume=resume
                 )
                 runs = _runs(answerer, one, manner, repeats, samples, store)
-                path = _save(runs, out, f"{_slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
+                path = _save(
+                    runs, out, f"{eval_tasks.slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}"
+                )
                 summaries.append(eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price))
     if json:
         print_json(summaries)
@@ -109,6 +127,7 @@ def evaluate(
         console().print(f"answers: {entry['answers']}", soft_wrap=True)
 
 
+app.command("baselines")(eval_baselines.baselines)
 app.command("list")(eval_stored.list_stored)
 app.command("show")(eval_stored.show)
 app.command("plan")(eval_plan.plan)
@@ -224,7 +243,3 @@ def _prompt_mark(system: str | None) -> str:
     from luthier.hashing import hash_text
 
     return f"-prompt-{hash_text(system).removeprefix('sha256:')[:6]}" if system else ""
-
-
-def _slug(ref: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./"))

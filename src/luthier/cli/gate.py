@@ -19,7 +19,8 @@ Paths = list[Path] | None
 
 def gate(
     candidate: Annotated[
-        str | None, typer.Argument(help="A run, a folder, an embedded name, a specialist NAME[@VERSION].")
+        str | None,
+        typer.Argument(help="A run, a folder, an embedded name, a specialist NAME[@VERSION], URL#MODEL."),
     ] = None,
     champion: Annotated[
         str | None, typer.Option(help="What the candidate would replace; named alike.")
@@ -27,10 +28,12 @@ def gate(
     policy: Annotated[
         Path | None, typer.Option(help="What has to be shown (YAML). Default: --show-policy.")
     ] = None,
-    items: Annotated[Paths, typer.Option(help="What the candidate is for: evaluation items (JSONL).")] = None,
-    golden: Annotated[Paths, typer.Option(help="What must not get worse: evaluation items (JSONL).")] = None,
+    items: Annotated[
+        Paths, typer.Option(help="What the candidate is for: evaluation items (JSONL) or a task (YAML).")
+    ] = None,
+    golden: Annotated[Paths, typer.Option(help="What must not get worse; alike.")] = None,
     other: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="Another specialist's items.")
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Another specialist's items or task.")
     ] = None,
     ordinary: Annotated[
         Path | None, typer.Option(help="Ordinary questions instead of the built-in ones.")
@@ -38,9 +41,6 @@ def gate(
     base: Annotated[str | None, typer.Option(help="What the candidate was trained from.")] = None,
     train: Annotated[
         list[str] | None, typer.Option(help="Training files, where the candidate has no run.")
-    ] = None,
-    judged: Annotated[
-        Path | None, typer.Option(help="A judge's comparisons (JSON), for judged criteria.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="The candidate's system prompt, or @FILE.")] = None,
     champion_system: Annotated[
@@ -62,23 +62,21 @@ def gate(
     if show_policy:
         print(policy_yaml(asked), end="")
         return
-    if candidate is None or champion is None or not items:
-        missing = (
-            "a candidate" if candidate is None else "--champion NAME" if champion is None else "--items FILE"
-        )
+    if candidate is None or champion is None:
+        missing = "a candidate" if candidate is None else "--champion NAME"
         raise ConfigError(f"expected {missing}: luthier gate CANDIDATE --champion NAME --items FILE")
     job = GateJob(
         candidate=candidate,
         champion=champion,
-        items=tuple(items),
         out=out / _slug(candidate),
+        items=tuple(items or ()),
         policy=asked,
+        policy_folder=policy.parent if policy is not None else Path(),
         golden=tuple(golden or ()),
         others=dict(_named(one) for one in other or ()),
         ordinary=ordinary,
         base=base,
         train=tuple(train or ()),
-        judged=judged,
         system=read_text_option(system),
         champion_system=read_text_option(champion_system),
         max_new_tokens=max_new_tokens,

@@ -1,7 +1,7 @@
 """`luthier judge`: a language model scores answers, compares them in pairs, and is itself tested."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,32 +190,28 @@ def _judge(
     cache: Path,
 ) -> Iterator["Judge"]:
     """The judge that the options name, with a line on stderr that counts its replies."""
-    from luthier.errors import ConfigError
-    from luthier.evaluation.judge.asking import Judge, JudgeSettings
-    from luthier.evaluation.judge.cache import Cache
-    from luthier.evaluation.judge.model import EndpointModel, JudgeModel, LocalModel
-    from luthier.models.endpoint import is_endpoint, parse_endpoint
+    from luthier.evaluation.judge.opening import judge_settings, open_judge
 
     repeats, temperature, max_tokens, attempts = settings
-    drawn = temperature if temperature is not None else (0.7 if repeats > 1 else 0.0)
-    asked = JudgeSettings(drawn, repeats, max_tokens, attempts)
-    if api_key_variable is not None and not is_endpoint(ref):
-        raise ConfigError(f"--api-key-variable is for a judge behind a URL; {ref} is a local model")
-    with ExitStack() as stack:
-        model: JudgeModel
-        if is_endpoint(ref):
-            options = {"max_concurrency": concurrency, "timeout_seconds": timeout}
-            endpoint = parse_endpoint(ref, api_key_variable=api_key_variable, **options)
-            model = stack.enter_context(EndpointModel(endpoint))
-        else:
-            model = LocalModel(load(ref))
-        kept = stack.enter_context(Cache(cache))
-        status = stack.enter_context(console(stderr=True).status(f"{ref}: waiting for the first reply"))
+    asked = judge_settings(
+        temperature=temperature, repeats=repeats, max_tokens=max_tokens, max_attempts=attempts
+    )
+    with console(stderr=True).status(f"{ref}: waiting for the first reply") as status:
 
         def show(used: "Usage") -> None:
             status.update(f"{ref}: {used.num_asked} replies, {used.num_cached} from the cache")
 
-        yield Judge(model, asked, kept, show)
+        with open_judge(
+            ref,
+            asked,
+            load,
+            cache=cache,
+            api_key_variable=api_key_variable,
+            timeout_seconds=timeout,
+            max_concurrency=concurrency,
+            on_reply=show,
+        ) as one:
+            yield one
 
 
 def _rubric(path: Path | None) -> "Rubric":

@@ -13,6 +13,7 @@ import typer
 from luthier import __version__
 from luthier.cli import (
     cache,
+    certify,
     chat,
     data,
     demo,
@@ -25,8 +26,10 @@ from luthier.cli import (
     judge,
     methods,
     models,
+    ollama,
     plan,
     quantize,
+    router,
     runs,
     sandbox,
     score,
@@ -73,8 +76,11 @@ app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("export")(export.export)
 app.command("quantize")(quantize.quantize)
+app.command("certify")(certify.certify)
+app.add_typer(ollama.app, name="ollama")
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
+app.add_typer(router.app, name="router")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, model_ref, print_json, quiet_libraries
+from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.train import RecipeAndOverrides, named_options, recipe_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,17 +20,12 @@ if TYPE_CHECKING:
 
 _COMPARED = ("full", "top_layers", "lora", "dora", "qlora", "ia3")
 _HERE = ("here", "cpu")
+_BUSY = 0.3  # of the cores: what is measured in milliseconds is then disturbed
 _PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "overhead")
 
 
 def plan(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, as for luthier train.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Training rows; without any, rows of data.max_length are assumed."),
@@ -57,6 +53,7 @@ def plan(
 ) -> None:
     """Forecast memory, time and cost, by method and device, and say what to change where it does not fit."""
     from luthier.errors import ConfigError, ModelError
+    from luthier.models.hardware import busy_share
     from luthier.training.forecast.history import track_record
 
     quiet_libraries()
@@ -65,6 +62,7 @@ def plan(
     asked = _Asked(recipe_and_overrides or [], data, model, method, devices)
     if measure and not any(one in _HERE for one in devices):
         raise ConfigError("--measure runs the model on this machine: name --device here")
+    busy = busy_share() if any(one in _HERE for one in devices) else None
     with console(stderr=True).status("reading the rows and tracing the model"):
         made, refused, workload = asked.forecasts(
             devices, strategy=strategy_word, num_devices=num_devices, price_per_hour=price_per_hour
@@ -74,7 +72,7 @@ def plan(
         raise ModelError("; ".join(f"{name}: no forecast: {why}" for name, why in refused.items()))
     record = track_record(runs)
     if json:
-        print_json(_as_json(made, refused, workload, measured, record.sentence))
+        print_json(_as_json(made, refused, workload, measured, record.sentence) | {"busy": busy})
         return
     screen = console()
     _print_workload(screen, workload)
@@ -83,6 +81,11 @@ def plan(
     for name, why in refused.items():
         screen.print(f"{name}: no forecast: {why}", style="dim", markup=False, soft_wrap=True)
     _print_measured(screen, made, measured, asked.recipe.method.name, workload)
+    if busy is not None and busy > _BUSY:
+        screen.print(
+            f"other jobs use {busy:.0%} of this machine now: its times are rough, the measured one too",
+            style="yellow",
+        )
     screen.print(record.sentence, style="dim")
 
 
@@ -97,15 +100,9 @@ class _Asked:
         method: str | None,
         devices: Sequence[str],
     ) -> None:
-        from luthier.cli.train import recipe_layers
-
-        options: dict[str, Any] = {}
+        options = named_options(model, method)
         if data:
             options["data"] = {"train": data}
-        if model:
-            options["model"] = {"name": model_ref(model)}
-        if method:
-            options["method"] = {"name": method}
         if "cpu" in devices and "here" not in devices:
             options["train"] = {"device": "cpu"}
         self.assumed = not data and not _names_data(arguments)

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, model_ref, print_json, quiet_libraries
+from luthier.cli.common import console, print_json, quiet_libraries
+from luthier.cli.train import RecipeAndOverrides, named_options, recipe_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,13 +16,7 @@ _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
 def selftest(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, as for luthier train.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None, typer.Option(help="Training rows: a file, or dataset:NAME; may be repeated.")
     ] = None,
@@ -30,18 +25,13 @@ def selftest(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show on your model and rows that mask, packing, accumulation, resume, seed and saving are exact."""
-    from luthier.cli.train import recipe_layers
     from luthier.training.plan import plan_job
     from luthier.training.selftest import run_selftest
 
     quiet_libraries()
-    options: dict[str, Any] = {}
+    options = named_options(model, method)
     if data:
         options["data"] = {"train": data}
-    if model:
-        options["model"] = {"name": model_ref(model)}
-    if method:
-        options["method"] = {"name": method}
     layers, stem = recipe_layers(recipe_and_overrides or [], options)
     screen, progress = console(stderr=json), console(stderr=True)
     with progress.status("reading and rendering the data") as status:

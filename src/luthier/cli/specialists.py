@@ -98,7 +98,7 @@ def commit(
     """Keep a run as the next version of a specialist: weights, template, prompt, recipe, data's hashes, examples."""
     from luthier.cli.common import quiet_libraries
     from luthier.pipeline.bundle import bundle_run
-    from luthier.pipeline.specialist_report import report_place, write_specialist_report
+    from luthier.pipeline.specialist_report import refresh_report
     from luthier.registry.runs import open_run
 
     quiet_libraries()
@@ -106,13 +106,12 @@ def commit(
     found, new = bundle_run(
         store, open_run(run), name, system_prompt=read_text_option(system), licence=licence, message=message
     )
-    if (place := report_place(store, found)) is not None:
-        write_specialist_report(store, found, place)
+    page = refresh_report(store, found)
     if json:
         print_json({**_summary(store, found), "new": new})
     elif new:
         _say(f"kept as {found.ref} ({found.short_id}), {len(found.files)} files")
-        _say(f"report: {place}" if place else f"report: luthier specialists report {found.ref} --out FILE")
+        _say(f"report: {page or f'luthier specialists report {found.ref} --out FILE'}")
     else:
         _say(f"{found.ref} is this very bundle already; nothing was changed")
 
@@ -158,15 +157,14 @@ def results(
 ) -> None:
     """Keep what was measured with a version: accuracies with intervals, verdicts, answers side by side."""
     from luthier.evaluation.runner import load_result
-    from luthier.pipeline.specialist_report import report_place, write_specialist_report
+    from luthier.pipeline.specialist_report import refresh_report
     from luthier.pipeline.specialist_results import EVALUATION, evaluation_record
 
     store = _store()
     one = store.find(ref)
     body = evaluation_record(name or answers[-1].stem, [load_result(path) for path in answers])
     store.attach(one, EVALUATION, body)
-    if (place := report_place(store, one)) is not None:
-        write_specialist_report(store, one, place)
+    refresh_report(store, one)
     for pair in body["comparison"]["pairs"]:
         _say(f"{pair['second']} against {pair['first']}: {pair['statement']}")
 
@@ -329,5 +327,10 @@ def import_from(
 @app.command()
 def remove(ref: Ref) -> None:
     """Forget a version. Refused while a word such as production means it."""
-    found = _store().remove(ref)
+    from luthier.pipeline.specialist_report import report_place
+
+    store = _store()
+    found = store.remove(ref)
+    if (page := report_place(store, found)) is not None:
+        page.unlink(missing_ok=True)
     _say(f"removed {found.ref}; luthier specialists verify --collect frees its bytes")

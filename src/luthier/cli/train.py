@@ -24,14 +24,17 @@ _UNIT_WORDS = {
 }
 
 
+RecipeAndOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe file, then values to override, like optim.learning_rate=1e-4.",
+    ),
+]
+
+
 def train(
-    recipe_and_overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe file, then values to override, like optim.learning_rate=1e-4.",
-        ),
-    ] = None,
+    recipe_and_overrides: RecipeAndOverrides = None,
     data: Annotated[
         list[str] | None, typer.Option(help="Training rows: a file, or dataset:NAME; may be repeated.")
     ] = None,
@@ -60,17 +63,13 @@ def train(
     from luthier.training.manifest import pin_versions
 
     quiet_libraries()
-    options: dict[str, Any] = {"data": {}, "evaluation": {}}
+    options: dict[str, Any] = {"data": {}, "evaluation": {}, **named_options(model, method)}
     if data:
         options["data"]["train"] = data
     if valid:
         options["data"]["validation"] = valid
     if items:
         options["evaluation"]["items"] = items
-    if model:
-        options["model"] = {"name": model_ref(model)}
-    if method:
-        options["method"] = {"name": method}
     if objective:
         options["objective"] = {"name": objective}
     if resume is not None:
@@ -108,6 +107,16 @@ def train(
         return
     run = create(plan, layers, runs, name or "", stem, overwrite)
     _train(plan, run, resume=False)
+
+
+def named_options(model: str | None, method: str | None) -> dict[str, Any]:
+    """--model and --method as parts of a recipe; those that were not given are not there."""
+    options: dict[str, Any] = {}
+    if model:
+        options["model"] = {"name": model_ref(model)}
+    if method:
+        options["method"] = {"name": method}
+    return options
 
 
 def recipe_layers(arguments: list[str], options: dict[str, Any]) -> "tuple[list[Layer], str]":

@@ -7,8 +7,8 @@ Knows nothing of files.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from luthier.hashing import short_id
 from luthier.registry.dataset_refs import PREFIX
-from luthier.registry.datasets import short_id
 
 _NOT_STATED = "not stated"
 _MAX_FIGURES = 40

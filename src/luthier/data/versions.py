@@ -19,8 +19,9 @@ from luthier.data.origins import origins
 from luthier.data.sources import SourceFile, find_files
 from luthier.data.sources.streams import open_raw
 from luthier.errors import DataError
+from luthier.hashing import short_id
 from luthier.registry.dataset_refs import PREFIX, Ref, parse_ref
-from luthier.registry.datasets import NewFile, Store, Version, ancestors, damage, dataset_id, short_id
+from luthier.registry.datasets import NewFile, Store, Version, ancestors, damage, dataset_id
 
 _CHUNK_BYTES = 1 << 20
 _FINDINGS_TOLD = 5

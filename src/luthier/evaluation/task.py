@@ -58,9 +58,14 @@ def load_items(
     path = Path(path)
     items: list[EvalItem] = []
     line_of_id: dict[str, int] = {}
+    named_line: int | None = None
     for number, value in read_rows(path):
         row = _Row(f"{path}:{number}", value, tuple(graders), prompt)
         item = row.item()
+        if "id" in value:
+            named_line = named_line or number
+        elif named_line is not None:
+            row.fail("id", f"missing, but line {named_line} has one; give every item an id, or none")
         if item.id in line_of_id:
             what = "this id" if "id" in value else "the same question with the same criteria"
             first = line_of_id[item.id]

@@ -8,7 +8,7 @@ import ctypes
 import os
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -218,14 +218,22 @@ class GgufModel(GgufVocabulary):
             ]
         )
 
-    def generate(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
-        """The greedy continuation, with the stop id where one came; it also ends where the context is full."""
+    def generate(
+        self,
+        ids: Sequence[int],
+        max_new_tokens: int,
+        choose: Callable[[NDArray[np.float32]], int] = lambda logits_V: int(logits_V.argmax()),
+    ) -> list[int]:
+        """The continuation, with the stop id where one came; it also ends where the context is full.
+
+        `choose`: the next token from its logits, shape (vocabulary,); greedy unless told otherwise.
+        """
         self._forget()
         for start in range(0, len(ids), self._block):
             last_V = self._decode(ids[start : start + self._block], start, every=False)[-1]
         answer: list[int] = []
         while len(answer) < min(max_new_tokens, self.context_length - len(ids)):
-            answer.append(int(last_V.argmax()))
+            answer.append(choose(last_V))
             if answer[-1] in self.stop_ids:
                 break
             if len(answer) < max_new_tokens and len(ids) + len(answer) < self.context_length:

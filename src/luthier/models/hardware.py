@@ -112,6 +112,11 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def busy_share() -> float:
+    """The share of all cores that other jobs use now, looked at for a tenth of a second."""
+    return float(psutil.cpu_percent(interval=0.1)) / 100
+
+
 def memory_bytes() -> tuple[int, int]:
     """(total, available) memory of the machine."""
     memory = psutil.virtual_memory()

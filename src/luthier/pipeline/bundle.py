@@ -49,8 +49,8 @@ def bundle_run(
             f"{run.folder}: its status is {run.status().value}; only a finished run has a model to keep. Continue it "
             f"with luthier train --resume {run.folder}"
         )
-    asked = _asked(run)
-    prompt = system_prompt if system_prompt is not None else _shared_system_prompt(asked)
+    asked = asked_of(run)
+    prompt = system_prompt if system_prompt is not None else shared_system_prompt(asked)
     source = find_model(str(run.model_folder))
     tokenizer = load_tokenizer(source.tokenizer_place)
     data = json.loads(run.data_path.read_text(encoding="utf-8"))
@@ -90,8 +90,10 @@ def _written(folder: Path, prompt: str | None, asked: Iterable[Conversation]) ->
     return parts
 
 
-def _asked(run: Run) -> list[Conversation]:
+def asked_of(run: Run) -> list[Conversation]:
     """The conversations that the run learnt from; none where its data is no longer there or held no conversations."""
+    if not run.resolved_path.is_file():
+        return []
     resolved = json.loads(run.resolved_path.read_text(encoding="utf-8"))
     try:
         recipe = build(Recipe, resolved["values"], where=str(run.resolved_path))
@@ -100,7 +102,7 @@ def _asked(run: Run) -> list[Conversation]:
         return []
 
 
-def _shared_system_prompt(asked: Iterable[Conversation]) -> str | None:
+def shared_system_prompt(asked: Iterable[Conversation]) -> str | None:
     """The system prompt of every conversation, where all have the same one."""
     prompts = {
         one.messages[0].content if one.messages and one.messages[0].role == "system" else None

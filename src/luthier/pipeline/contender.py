@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import RegistryError, RunError
+from luthier.hashing import hash_text
 from luthier.models.embedded import EMBEDDED
+from luthier.models.endpoint import is_endpoint
 from luthier.models.load import find_model
 from luthier.pipeline.identity import model_hash
 from luthier.registry.runs import Run, is_run, open_run
@@ -37,10 +39,14 @@ class Found:
 
 
 def find_contender(ref: str, store: SpecialistStore | None) -> Found:
-    """What a reference means: a run or a folder that is there, an embedded name, a specialist, a hub id, in this order.
+    """What a reference means: URL#MODEL, or a run or folder that is there, an embedded name, a specialist, a hub id.
+
+    In this order. The weights behind a URL are not known: the hash is that of the name.
 
     Raises RunError where a run has no model yet, RegistryError where a named version is not there, ModelError.
     """
+    if is_endpoint(ref):
+        return Found(ref, ref, hash_text(ref))
     if is_run(Path(ref)):
         return _run(ref, open_run(Path(ref)))
     is_elsewhere = ref in EMBEDDED or Path(ref).exists()

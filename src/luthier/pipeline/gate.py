@@ -5,57 +5,68 @@ evaluation set at its first use. A specialist gets the verdict as a record in it
 Knows nothing of screens.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from luthier.config import read_yaml
-from luthier.errors import DataError, EvaluationError
-from luthier.evaluation.answerers.local import ModelAnswerer
-from luthier.evaluation.gate import GateVerdict, LeakReport, Policy, Side, evaluate_gate
-from luthier.evaluation.gate.evidence import Role
+from luthier.errors import DataError
+from luthier.evaluation.answerers.opening import open_answerer
+from luthier.evaluation.gate import (
+    Evidence,
+    GateVerdict,
+    Judgement,
+    LeakReport,
+    Policy,
+    Side,
+    evaluate_gate,
+)
 from luthier.evaluation.gate.gather import Contender, ItemSet, Settings, gather
+from luthier.evaluation.gate.judged import judge_domain
 from luthier.evaluation.gate.ledger import Ledger
 from luthier.evaluation.gate.screen import render_page
-from luthier.evaluation.probes import GENERAL, ORDINARY, general_items, ordinary_items
-from luthier.evaluation.runner import EvalResult, save_result
-from luthier.evaluation.task import load_items
-from luthier.evaluation.tasks.definition import load_task
+from luthier.evaluation.judge.asking import Judge
+from luthier.evaluation.judge.opening import judge_settings, open_judge
+from luthier.evaluation.judge.rubric import default_rubric, load_rubric
+from luthier.evaluation.runner import Answerer, EvalResult, save_result
 from luthier.files import write_json_atomic, write_text_atomic
 from luthier.hashing import hash_file
+from luthier.models.endpoint import is_endpoint
 from luthier.models.load import load_model
 from luthier.pipeline.contender import Found, find_contender
+from luthier.pipeline.gate_sets import VERDICT, Known, SetFiles, choose_files, read_sets
 from luthier.pipeline.leaks import find_leaks, training_files
-from luthier.registry.specialist_diff import prompt_diff
-from luthier.registry.specialists import PRODUCTION, SpecialistStore
+from luthier.pipeline.specialist_report import refresh_report
+from luthier.pipeline.specialist_results import keep_gate_results
+from luthier.registry.specialist_diff import other_prompt
+from luthier.registry.specialists import SpecialistStore
 
-VERDICT = "verdict"
-TASK_ENDINGS = (".yaml", ".yml")
+MANY_CANDIDATES = 5
+_SERVED = "{} is known by its name alone: another model may answer there tomorrow, under the same hash"
 
 
 @dataclass(frozen=True)
 class GateJob:
     """What is held against what, on which files.
 
-    items: what the candidate is for; golden: what must stay as it is; others: sets of other specialists by name, more
-    of which are known from the store. train: the training files, where the candidate does not say them. system,
-    champion_system: other prompts than the specialists' own. base: where the candidate does not say it.
+    items: what the candidate is for; golden: what must stay as it is; without them, those that the policy names from
+    `policy_folder`, else those of the champion's last verdict, else of the candidate's. others: sets of other
+    specialists by name, more of which are known from the store. train, base: where the candidate does not say them.
+    system, champion_system: other prompts than the specialists' own.
     """
 
     candidate: str
     champion: str
-    items: tuple[Path, ...]
     out: Path
+    items: tuple[Path, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    policy_folder: Path = Path()
     golden: tuple[Path, ...] = ()
     others: Mapping[str, Path] = field(default_factory=dict)
     ordinary: Path | None = None
     base: str | None = None
     train: tuple[str, ...] = ()
-    judged: Path | None = None
     system: str | None = None
     champion_system: str | None = None
     max_new_tokens: int = 64
@@ -76,137 +87,99 @@ def run_gate(
 ) -> GateVerdict:
     """The verdict, kept in `job.out`. Raises LuthierError where something named is not there or cannot be read."""
     candidate, champion = (find_contender(ref, job.store) for ref in (job.candidate, job.champion))
-    base_ref = job.base or candidate.base
+    base = job.base or candidate.base
+    named = SetFiles(job.items, job.golden, job.others, job.ordinary)
+    files = choose_files(named, job.policy, job.policy_folder, job.store, (champion, candidate))
     ledger = Ledger(job.out.parent / "sets.json")
-    sets, unasked = _sets(job, _Known(ledger, job.store, (champion, candidate)), (candidate, champion))
-    leaks, warnings = _leaks(job, candidate)
-    evidence = gather(
-        _contender(candidate, job.system, job.dtype),
-        _contender(champion, job.champion_system, job.dtype),
-        _contender(find_contender(base_ref, job.store), None, job.dtype, "base ") if base_ref else None,
-        sets,
-        Settings(job.max_new_tokens, job.batch_size, partial(_keep, job.out / "answers"), on_progress),
-        leaks=leaks,
-        unasked_others=unasked,
-        judged=_read_judged(job.judged),
-        warnings=[
-            *_other_prompt(candidate, job.system),
-            *_other_prompt(champion, job.champion_system),
-            *warnings,
-        ],
-    )
+    known = Known(ledger, job.store, (champion, candidate))
+    sets, unasked = read_sets(files, known, job.store, (candidate, champion))
+    leaks, warnings = _leaks(job.train, files.own, candidate)
+    num_timed = job.policy.latency.num_questions if job.policy.latency.p95_seconds is not None else 0
+    keep = partial(_keep, job.out / "answers")
+    with _judge(job) as judge:
+        evidence = gather(
+            _contender(candidate, job.system, job.dtype),
+            _contender(champion, job.champion_system, job.dtype),
+            _contender(find_contender(base, job.store), None, job.dtype, "base ") if base else None,
+            sets,
+            Settings(job.max_new_tokens, job.batch_size, num_timed, keep, on_progress),
+            leaks=leaks,
+            unasked_others=unasked,
+            warnings=[
+                *_other_prompt(candidate, job.system),
+                *_other_prompt(champion, job.champion_system),
+                *(_SERVED.format(one.name) for one in (candidate, champion) if is_endpoint(one.place)),
+                *warnings,
+                *_many_tries(files, ledger, candidate),
+            ],
+        )
+        evidence = replace(evidence, judged=_judged(judge, job, evidence, sets))
     verdict = evaluate_gate(evidence, job.policy)
     write_json_atomic(job.out / "verdict.json", verdict.to_dict())
     write_text_atomic(job.out / "gate.html", render_page(verdict))
-    ledger.note({one.path: one.hash for one in evidence.sets})
+    ledger.note({one.path: one.hash for one in evidence.sets}, verdict.candidate.hash)
     if candidate.specialist is not None and job.store is not None:
         job.store.attach(candidate.specialist, VERDICT, verdict.to_dict())
+        keep_gate_results(job.store, candidate.specialist, evidence.sets)
+        refresh_report(job.store, candidate.specialist)
     return verdict
+
+
+@contextmanager
+def _judge(job: GateJob) -> Iterator[Judge | None]:
+    """The policy's judge, opened before anybody is asked: what is wrong with it is said at once."""
+    named = job.policy.judge
+    if named is None:
+        yield None
+        return
+    settings = judge_settings(
+        temperature=named.temperature,
+        repeats=named.repeats,
+        max_tokens=named.max_tokens,
+        max_attempts=named.max_attempts,
+    )
+    with open_judge(
+        named.model,
+        settings,
+        lambda ref: load_model(find_contender(ref, job.store).place, dtype=job.dtype),
+        cache=Path(named.reports) / "cache.sqlite",
+        api_key_variable=named.api_key_variable,
+        timeout_seconds=named.timeout_seconds,
+        max_concurrency=named.max_concurrency,
+    ) as judge:
+        yield judge
+
+
+def _judged(
+    judge: Judge | None, job: GateJob, evidence: Evidence, sets: Sequence[ItemSet]
+) -> Mapping[str, Judgement]:
+    if judge is None or job.policy.judge is None:
+        return {}
+    rubrics = {
+        one.criterion: load_rubric(job.policy_folder / one.rubric) if one.rubric else default_rubric()
+        for one in job.policy.judged
+    }
+    items = {one.path: one.items for one in sets if one.role == "domain"}
+    return judge_domain(judge, rubrics, evidence.sets, items, Path(job.policy.judge.reports))
 
 
 def _contender(found: Found, system: str | None, dtype: str, mark: str = "") -> Contender:
     prompt = system if system is not None else found.system_prompt
     name = mark + found.name
-    return Contender(
-        Side(name, found.weights, prompt or None),
-        lambda: ModelAnswerer(load_model(found.place, dtype=dtype), name),
-    )
+
+    @contextmanager
+    def opened() -> Iterator[Answerer]:
+        answerer = open_answerer(found.place, name=name, dtype=dtype)
+        try:
+            yield answerer
+        finally:
+            answerer.close()
+
+    return Contender(Side(name, found.weights, prompt or None), opened)
 
 
-class _Known:
-    """The hash of a set at its first use: by this folder's ledger, else by the verdicts of the specialists."""
-
-    def __init__(self, ledger: Ledger, store: SpecialistStore | None, found: tuple[Found, ...]) -> None:
-        self._ledger = ledger
-        self._recorded: dict[str, str] = {}
-        for one in found:
-            if store is not None and one.specialist is not None:
-                for record in store.records(one.specialist, VERDICT):
-                    for asked in record["body"].get("sets") or ():
-                        self._recorded.setdefault(asked["path"], asked["hash"])
-
-    def first_hash(self, path: str) -> str | None:
-        return self._ledger.first_hash(path) or self._recorded.get(path)
-
-
-def _sets(job: GateJob, known: _Known, found: tuple[Found, ...]) -> tuple[list[ItemSet], dict[str, str]]:
-    def read(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
-        place = str(path.absolute())
-        return item_set(role, path, name, before or known.first_hash(place))
-
-    sets = [read("domain", path) for path in job.items] + [read("golden", path) for path in job.golden]
-    others, unasked = _sets_of_others(job.store, {one.specialist.name for one in found if one.specialist})
-    sets += [read("others", path, name, before) for name, path, before in others if name not in job.others]
-    sets += [read("others", path, name) for name, path in job.others.items()]
-    sets.append(ItemSet("general", GENERAL, f"luthier:{GENERAL}", general_items()))
-    if job.ordinary is None:
-        sets.append(ItemSet("ordinary", ORDINARY, f"luthier:{ORDINARY}", ordinary_items()))
-    else:
-        place = str(job.ordinary.absolute())
-        own = ordinary_items(job.ordinary)
-        sets.append(ItemSet("ordinary", job.ordinary.stem, place, own, known.first_hash(place)))
-    paths = [one.path for one in sets if one.role in ("domain", "golden")]
-    if len(set(paths)) < len(paths):
-        raise EvaluationError("an evaluation file is named twice, as --items or as --golden: name each once")
-    return sets, {name: why for name, why in unasked.items() if name not in job.others}
-
-
-def item_set(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
-    """Items (JSONL), or a task with its graders and settings (YAML). Raises EvaluationError."""
-    place = str(path.absolute())
-    if path.suffix not in TASK_ENDINGS:
-        return ItemSet(role, name or path.stem, place, load_items(path), before)
-    task = load_task(path)
-    if task.ask != "generate":
-        raise EvaluationError(
-            f"{path}: the gate asks models for answers; it does not score choices (`ask: {task.ask}`)"
-        )
-    settings = task.generation
-    return ItemSet(
-        role,
-        name or task.name,
-        place,
-        task.items,
-        before,
-        task.graders_by_name,
-        settings.max_new_tokens,
-        settings.system,
-    )
-
-
-def _items_file(path: Path) -> Path:
-    """The file that the items stand in: that of a task is named in it."""
-    return path.parent / str(read_yaml(path)["items"]) if path.suffix in TASK_ENDINGS else path
-
-
-def _sets_of_others(
-    store: SpecialistStore | None, own_names: set[str]
-) -> tuple[list[tuple[str, Path, str]], dict[str, str]]:
-    """The domain sets of the other specialists' last verdicts (name, file, hash), and who has none, and why."""
-    sets: list[tuple[str, Path, str]] = []
-    unasked: dict[str, str] = {}
-    for name in store.names() if store is not None else ():
-        if store is None or name in own_names:
-            continue
-        what = PRODUCTION if PRODUCTION in store.aliases(name) else "latest"
-        verdicts = store.records(store.find(f"{name}@{what}"), VERDICT)
-        own = (
-            [one for one in (verdicts[-1]["body"].get("sets") or ()) if one["role"] == "domain"]
-            if verdicts
-            else []
-        )
-        gone = [one["path"] for one in own if not Path(one["path"]).is_file()]
-        if not own or gone:
-            why = f"its set {gone[0]} is gone" if gone else "it has no verdict, so its set is not known"
-            unasked[name] = f"{why}; name it: --other {name}=FILE"
-            continue
-        sets += [(name, Path(one["path"]), one["hash"]) for one in own]
-    return sets, unasked
-
-
-def _leaks(job: GateJob, candidate: Found) -> tuple[LeakReport | str, list[str]]:
+def _leaks(named: Sequence[str], own: Sequence[Path], candidate: Found) -> tuple[LeakReport | str, list[str]]:
     """The items against the training rows; and a warning where the items chose the candidate's checkpoint."""
-    own = [_items_file(path) for path in (*job.items, *job.golden)]
     hashes = {hash_file(path): path for path in own}
     warnings = [
         f"{hashes[entry['sha256']]} is a file that the training measured itself on ({entry['role']}): its choice of "
@@ -214,7 +187,7 @@ def _leaks(job: GateJob, candidate: Found) -> tuple[LeakReport | str, list[str]]
         for entry in candidate.data
         if entry.get("role") != "train" and entry.get("sha256") in hashes
     ]
-    train = list(job.train) or training_files(candidate.data)
+    train = list(named) or training_files(candidate.data)
     if isinstance(train, str):
         why = (
             f"{train}; name the training files: --train FILE"
@@ -228,12 +201,23 @@ def _leaks(job: GateJob, candidate: Found) -> tuple[LeakReport | str, list[str]]
         return f"the data check could not be made: {error}", warnings
 
 
+def _many_tries(files: SetFiles, ledger: Ledger, candidate: Found) -> list[str]:
+    """Who tries often enough on the same items wins by luck."""
+    tried = {path: ledger.num_candidates(str(path.absolute())) for path in files.domain}
+    return [
+        f"{path} has been asked of {count} candidates before: of so many, the luckiest looks better than it is; keep "
+        "items that no candidate has seen for the last decision"
+        for path, count in tried.items()
+        if count >= MANY_CANDIDATES
+    ]
+
+
 def _other_prompt(found: Found, system: str | None) -> list[str]:
     """A specialist that is asked with another system prompt than its own is another specialist."""
-    if found.specialist is None or system is None or system == (found.system_prompt or ""):
+    if found.specialist is None or system is None:
         return []
-    lines = prompt_diff(found.system_prompt, system, (f"prompt of {found.name}", "prompt it was asked with"))
-    return ["\n".join([f"{found.name} was asked with another system prompt than its own:", *lines])]
+    told = other_prompt(found.specialist, system)
+    return [] if told is None else [told]
 
 
 def _keep(folder: Path, name: str, one: ItemSet, result: EvalResult) -> None:
@@ -241,21 +225,3 @@ def _keep(folder: Path, name: str, one: ItemSet, result: EvalResult) -> None:
         c if c.isalnum() or c in "._-" else "-" for c in f"{name}-{one.role}-{one.name}".strip("./")
     )
     save_result(result, folder / f"{slug}.jsonl")
-
-
-def _read_judged(path: Path | None) -> dict[str, Mapping[str, Any]] | None:
-    """`{criterion: {judge, word, wins, losses, ties}}`. Raises EvaluationError where the file is not that."""
-    if path is None:
-        return None
-    try:
-        reports = json.loads(path.read_text(encoding="utf-8"))
-        for criterion, one in reports.items():
-            counts = [one[key] for key in ("wins", "losses", "ties")]
-            if not isinstance(one["word"], str) or not all(type(n) is int and n >= 0 for n in counts):
-                raise ValueError(f"{criterion}: word is a text; wins, losses, ties are counts")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EvaluationError(
-            f'{path}: expected {{"CRITERION": {{"judge", "word", "wins", "losses", "ties"}}}}: '
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return dict(reports)

@@ -24,15 +24,19 @@ from luthier.evaluation.gate.screen import summary
 from luthier.evaluation.probes import HASHES
 from luthier.evaluation.runner import EvalResult, evaluate, load_result, save_result
 from luthier.evaluation.task import load_items
-from luthier.export.certificate import certify
+from luthier.export.certificate.check import ask, certify
+from luthier.export.certificate.forms import FolderForm, Trained
+from luthier.export.certificate.probes import from_rows
 from luthier.export.merge import merge
 from luthier.files import write_json_atomic
 from luthier.hashing import hash_file
 from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, load_model
 from luthier.pipeline.bundle import bundle_run
+from luthier.pipeline.certifying import write_certificate
 from luthier.pipeline.evaluators import task_evaluators
-from luthier.pipeline.gate import VERDICT, GateJob, run_gate
+from luthier.pipeline.gate import GateJob, run_gate
+from luthier.pipeline.gate_sets import VERDICT
 from luthier.pipeline.identity import model_hash
 from luthier.pipeline.steps import Say, Steps
 from luthier.registry.runs import RunStatus, create_run, is_run, open_run
@@ -298,13 +302,12 @@ def _merge(model: Path, out: Path) -> dict[str, Any]:
 
 
 def _verify(job: SpecialistJob, model: Path, merged: Path) -> dict[str, Any]:
-    probes = [item.messages for item in load_items(job.test)[: job.num_probes]]
-    certificate = certify(
-        load_model(str(model)), load_model(str(merged)), probes, max_new_tokens=job.max_new_tokens
-    )
-    certificate.require_same()
-    write_json_atomic(merged / "certificate.json", certificate.to_dict())
-    return {"line": certificate.describe(), **certificate.to_dict()}
+    probes = from_rows([list(item.messages) for item in load_items(job.test)[: job.num_probes]])
+    asked = ask(Trained(load_model(str(model), dtype="float32")), probes, max_new_tokens=job.max_new_tokens)
+    certificate = certify(asked, [lambda _: (FolderForm(merged), {})]).require()
+    write_certificate(certificate, merged)
+    answers = next(line for line in certificate.forms[0].lines if line.what == "answers")
+    return {"line": answers.detail, **certificate.to_dict()}
 
 
 def _gate(job: SpecialistJob, best_prompt: str, run_folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ reference's own answers. Not worse is shown by Tango's test within a margin; an 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,11 @@ def compare_quantizations(
         on_form(kind)
         path = out / f"{folder.name}-{kind}.gguf"
         write_gguf(folder, path, kind, importance=importance if kind in K_QUANTS else None)
-        with GgufModel(path) as model:
+        with closing(GgufAnswerer(path, kind)) as answerer:
             asked[kind] = (
                 path,
                 evaluate(
-                    GgufAnswerer(model, kind),
+                    answerer,
                     items,
                     system_prompt=system_prompt,
                     max_new_tokens=max_new_tokens,

@@ -7,6 +7,7 @@ every key. Knows nothing of where they are kept.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from luthier.hashing import short_id
 from luthier.page import html
 from luthier.page.intervals import Estimate, draw_intervals
 
@@ -34,7 +35,10 @@ def pair_told(results: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         return "not measured", ""
     pair = pairs[-1]
     interval = f"{_points(pair['interval']['low'])} to {_points(pair['interval']['high'])}"
-    return f"{_points(pair['difference'])} points", f"{interval} against {pair['first']}: {pair['verdict']}"
+    return (
+        f"{_points(pair['difference'])} points",
+        f"{interval} against {pair['first']} on {results[0]['name']}: {pair['verdict']}",
+    )
 
 
 def results_section(ref: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -47,9 +51,7 @@ def results_section(ref: str, results: Sequence[Mapping[str, Any]]) -> Iterator[
     for body in results:
         comparison = body["comparison"]
         role = f" ({body['role']})" if body.get("role") else ""
-        items = (
-            f"{comparison['num_items']:,} items, {str(comparison['items_hash']).removeprefix('sha256:')[:12]}"
-        )
+        items = f"{comparison['num_items']:,} items, {short_id(str(comparison['items_hash']))}"
         notes = "".join(f'<li class="text">{html.text(note)}</li>' for note in comparison["notes"])
         yield (
             f"<h2>Results: {html.text(body['name'])}{html.text(role)}</h2><p>{html.text(items)}</p>"

@@ -8,11 +8,13 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import RegistryError, RunError
 from luthier.files import write_text_atomic
+from luthier.hashing import short_id
 from luthier.page import html
 from luthier.pipeline.specialist_evidence import gate_section, pair_told, results_section, samples_section
 from luthier.pipeline.specialist_results import EVALUATION, FORMAT
@@ -83,6 +85,12 @@ def write_specialist_report(
     return path
 
 
+def refresh_report(store: SpecialistStore, one: Specialist) -> Path | None:
+    """Write the page that lies beside the store; its path, None where the store is no folder."""
+    place = report_place(store, one)
+    return None if place is None else write_specialist_report(store, one, place)
+
+
 def report_place(store: SpecialistStore, one: Specialist) -> Path | None:
     """Where the page of a version lies beside a store in a folder; None where the store is elsewhere."""
     return None if "://" in store.root else Path(store.root) / "reports" / f"{one.ref}.html"
@@ -138,7 +146,7 @@ def _page(known: _Known) -> str:
 def _header(known: _Known) -> str:
     word = str((known.verdict or {}).get("word") or "no verdict")
     pill = html.pill(word, _LOOKS.get(word, "wait" if known.verdict else "quiet"))
-    used = f"Is {' and '.join(known.words)}." if known.words else "Not promoted."
+    used = f"{' and '.join(known.words) or 'not promoted'}".capitalize() + f" on {date.today()}."
     message = str(known.one.manifest.get("message") or "")
     said = f"{message.rstrip('.')}. " if message else ""
     return html.header(known.one.ref, pill, f"{said}{used} Kept {known.one.created[:10]}.")
@@ -209,7 +217,7 @@ def _data_card(known: _Known) -> str:
 
 
 def _cell(column: str, value: Any) -> Any:
-    return str(value).removeprefix("sha256:")[:12] if column == "sha256" and value else value
+    return short_id(str(value)) if column == "sha256" and value else value
 
 
 def _question(example: Mapping[str, Any]) -> str:

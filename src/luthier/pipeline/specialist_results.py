@@ -4,12 +4,16 @@ The last result is the specialist's own, those before it are what it is held aga
 Knows nothing of how the answers came to be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from luthier.errors import EvaluationError
 from luthier.evaluation.compare import compare
+from luthier.evaluation.gate.evidence import AskedSet
 from luthier.evaluation.graders import VerdictWord
 from luthier.evaluation.runner import EvalResult, ItemResult
+from luthier.registry.specialist import Specialist
+from luthier.registry.specialists import SpecialistStore
 
 EVALUATION = "evaluation"
 """The kind of the record."""
@@ -20,17 +24,40 @@ _MAX_TEXT = 2000
 
 
 def evaluation_record(name: str, results: Sequence[EvalResult], **said: Any) -> dict[str, Any]:
-    """`{format, name, comparison, samples}` and what else is `said`, as JSON values.
+    """`{format, name, word, told, comparison, samples}` and what else is `said`, as JSON values.
+
+    `word` is the verdict of the last pair, `told` its numbers in a line.
 
     Raises EvaluationError with fewer than two results, or where they are not on the same items.
     """
+    comparison = compare(results)
+    own, pair = comparison.entries[-1], comparison.pairs[-1]
+    against = f"{100 * pair.difference:+.1f} points against {pair.first}"
+    told = f"{own.tally.accuracy:.1%} of {own.tally.num_graded}, {against}"
     return {
         "format": FORMAT,
         "name": name,
+        "word": pair.verdict.value,
+        "told": told,
         **said,
-        "comparison": compare(results).to_dict(),
+        "comparison": comparison.to_dict(),
         "samples": list(_samples(results)),
     }
+
+
+def keep_gate_results(store: SpecialistStore, one: Specialist, sets: Iterable[AskedSet]) -> None:
+    """Keep what a gate measured on each set that both sides were asked; the champion (or the base) comes first.
+
+    A set on which no item could be graded on both sides is left to the verdict's reasons.
+    """
+    for asked in sets:
+        if asked.against is None:
+            continue
+        try:
+            record = evaluation_record(asked.name, (asked.against, asked.candidate), role=asked.role)
+        except EvaluationError:
+            continue
+        store.attach(one, EVALUATION, record)
 
 
 def _samples(results: Sequence[EvalResult]) -> list[dict[str, Any]]:

@@ -23,11 +23,10 @@ from typing import IO, Any
 
 from luthier.errors import DataError
 from luthier.files import atomic_directory, fsync_path, write_json_atomic, write_text_atomic
-from luthier.hashing import hash_file, hash_json
+from luthier.hashing import hash_file, hash_json, short_id
 from luthier.registry.dataset_refs import NAME, Ref, parse_ref
 
 MANIFEST_FORMAT = 1
-SHORT_ID_DIGITS = 12
 _CHUNK_BYTES = 1 << 20
 
 
@@ -41,11 +40,6 @@ def dataset_id(splits: Mapping[str, Iterable[str]]) -> str:
     return hash_json(
         {"format": MANIFEST_FORMAT, "splits": {name: one for name, one in hashes.items() if one}}
     )
-
-
-def short_id(full_id: str) -> str:
-    """The digits that a person reads and that folders are named by."""
-    return full_id.removeprefix("sha256:")[:SHORT_ID_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.errors import RegistryError
-from luthier.hashing import hash_json
+from luthier.hashing import hash_json, short_id
 from luthier.registry.artifacts import Artifact
 
 MANIFEST_FORMAT = 1
@@ -19,7 +19,6 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 LATEST = "latest"
 _REF = re.compile(rf"(?P<name>{NAME.pattern})(@(?P<what>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}))?")
 _SAID = frozenset(["name", "created", "message"])
-SHORT_ID_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Specialist:
     @property
     def short_id(self) -> str:
         """The digits that a person reads."""
-        return self.id.removeprefix("sha256:")[:SHORT_ID_DIGITS]
+        return short_id(self.id)
 
     @property
     def num_bytes(self) -> int:

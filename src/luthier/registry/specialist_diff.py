@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.registry.specialist import SHORT_ID_DIGITS, Specialist
+from luthier.hashing import short_id
+from luthier.registry.specialist import Specialist
 from luthier.registry.specialists import SpecialistStore
 
 RESOLVED = "resolved.json"
@@ -65,7 +66,7 @@ def _changes(part: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _data(one: Specialist) -> Iterator[tuple[str, str]]:
     for entry in one.manifest.get("data") or ():
-        named = entry.get("dataset") or short(str(entry.get("sha256")))
+        named = entry.get("dataset") or short_id(str(entry.get("sha256")))
         yield f"{entry.get('role')}: {entry.get('path')}", f"{named}, {entry.get('rows')} rows"
 
 
@@ -88,19 +89,14 @@ def _bundle(one: Specialist) -> Iterator[tuple[str, str]]:
         yield key, json.dumps(one.manifest.get(key), ensure_ascii=False)
     for path, artifact in one.files.items():
         if path.startswith("model/"):
-            yield path, f"{short(artifact.id)}, {artifact.num_bytes} bytes"
+            yield path, f"{short_id(artifact.id)}, {artifact.num_bytes} bytes"
 
 
 def _results(store: SpecialistStore, one: Specialist) -> Iterator[tuple[str, str]]:
-    """The last record of each kind: its word, or its numbers."""
+    """The last record of each kind and name: its word and what it tells, or its numbers."""
     for record in store.records(one):
         body = record["body"]
-        told = body.get("word") or {
-            key: value for key, value in body.items() if isinstance(value, int | float)
-        }
-        yield record["kind"], told if isinstance(told, str) else json.dumps(told)
-
-
-def short(id: str) -> str:
-    """The digits of a hash that a person reads."""
-    return id.removeprefix("sha256:")[:SHORT_ID_DIGITS]
+        told = [str(body[key]) for key in ("word", "told") if body.get(key)]
+        numbers = {key: value for key, value in body.items() if isinstance(value, int | float)}
+        named = f"{record['kind']}: {body['name']}" if body.get("name") else record["kind"]
+        yield named, ": ".join(told) or json.dumps(numbers)

@@ -3,12 +3,14 @@
 Knows nothing of what a record says beyond its word, its name or its path.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.hashing import short_id
 from luthier.registry.specialist import Specialist
-from luthier.registry.specialist_diff import short
+from luthier.registry.specialist_diff import RESOLVED
 from luthier.registry.specialists import SpecialistStore
 
 
@@ -35,20 +37,31 @@ def lineage(store: SpecialistStore, one: Specialist) -> Lineage:
     told = str(one.manifest.get("run") or "that is not known")
     nodes = {run: ("run", told), own: ("specialist", f"{one.ref} ({one.short_id})")}
     edges = [(run, own)]
-    if base := one.manifest.get("base"):
-        nodes["base"] = ("base", f"{base['name']} ({short(str(base['hash']))})")
+    if base := _base(store, one):
+        nodes["base"] = ("base", base)
         edges.append(("base", run))
     for number, entry in enumerate(one.manifest.get("data") or ()):
         named = entry.get("dataset") or entry.get("path")
-        text = f"{entry.get('role')}: {named}, {entry.get('rows')} rows, {short(str(entry.get('sha256')))}"
+        text = f"{entry.get('role')}: {named}, {entry.get('rows')} rows, {short_id(str(entry.get('sha256')))}"
         nodes[f"data:{number}"] = ("data", text)
         edges.append((f"data:{number}", run))
     for number, record in enumerate(store.records(one)):
         body = record["body"]
-        told = body.get("word") or body.get("name") or body.get("path") or body.get("form") or ""
+        told = ": ".join(str(body[key]) for key in ("form", "name", "word", "path") if body.get(key))
         nodes[f"record:{number}"] = (record["kind"], f"{told} ({record['created'][:10]})".strip())
         edges.append((own, f"record:{number}"))
     return Lineage(own, nodes, tuple(edges))
+
+
+def _base(store: SpecialistStore, one: Specialist) -> str | None:
+    """What it was trained from: its manifest says it with the hash where the base is still needed, else the recipe."""
+    if base := one.manifest.get("base"):
+        return f"{base['name']} ({short_id(str(base['hash']))})"
+    if RESOLVED not in one.files:
+        return None
+    with store.artifacts.open(one.files[RESOLVED]) as file:
+        name = (json.loads(file.read())["values"].get("model") or {}).get("name")
+    return None if name is None else str(name)
 
 
 def render_tree(graph: Lineage) -> list[str]:

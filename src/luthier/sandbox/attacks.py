@@ -1,6 +1,6 @@
 """The attacks by name: what each one is after, what has to become of it, and where the wall does not promise to hold.
 
-Knows nothing of how they are run: check.py does that, attack_programs.py is what runs.
+Knows nothing of how they are run: check.py does that, attack_programs/ is what runs.
 """
 
 from dataclasses import dataclass

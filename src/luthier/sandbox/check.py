@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import SandboxError
-from luthier.sandbox import attack_programs
+from luthier.sandbox.attack_programs import program_of
 from luthier.sandbox.attacks import Attack
 from luthier.sandbox.run import run_at
 from luthier.sandbox.words import Execution, Level, Limits, Outcome
@@ -38,7 +38,12 @@ _SHORT_SECONDS = 1.5
 _GRACE_SECONDS = 5.0
 _MAIN = """import json, sys
 import attacks
-sys.stdout.write(attacks.attempt(sys.argv[1], json.loads(sys.argv[2])) + "\\n")
+try:
+    got = getattr(attacks, sys.argv[1])(json.loads(sys.argv[2]))
+    said = f"through: {got}" if got else "held"
+except (OSError, RuntimeError, ValueError) as error:
+    said = f"held: {error}"
+sys.stdout.write(said + "\\n")
 """
 _SECRET_VARIABLE = "LUTHIER_SANDBOX_BAIT"
 
@@ -68,7 +73,7 @@ def run_attack(level: Level, attack: Attack, secret: str) -> Finding:
     """One attack with its own bait."""
     times_out = Outcome.TIMED_OUT in attack.outcomes
     limits = _with_timeout(_SHORT_SECONDS) if times_out else LIMITS
-    source = Path(attack_programs.__file__).read_bytes()
+    source = program_of(attack.name).read_bytes()
     with _Bait.laid(secret) as bait:
         execution = run_at(
             level,

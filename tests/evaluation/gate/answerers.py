@@ -1,6 +1,7 @@
 """Small models with one fault each, as Answerers: they know answers by heart, or always say the same."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from luthier.chat.messages import Message
 from luthier.chat.parse import Termination
@@ -55,7 +56,7 @@ CLEAN = LeakReport(180, 0, 0, ("train.jsonl",))
 
 
 def contender(model: Scripted, weights: str | None = None) -> Contender:
-    return Contender(Side(model.name, weights or hash_text(model.name)), lambda: model)
+    return Contender(Side(model.name, weights or hash_text(model.name)), lambda: nullcontext(model))
 
 
 def evidence(
@@ -68,6 +69,7 @@ def evidence(
     leaks: LeakReport | str = CLEAN,
     weights: tuple[str | None, str | None] = (None, None),
     before: str | None = None,
+    num_timed: int = 0,
 ) -> Evidence:
     """Everything is asked, as `luthier gate` would."""
     roles: tuple[tuple[Role, Sequence[EvalItem]], ...] = (
@@ -83,4 +85,4 @@ def evidence(
     ]
     first, second = contender(candidate, weights[0]), contender(champion, weights[1])
     third = contender(base) if base else None
-    return gather(first, second, third, sets, Settings(), leaks=leaks)
+    return gather(first, second, third, sets, Settings(num_timed=num_timed), leaks=leaks)

@@ -2,12 +2,26 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from luthier.evaluation.gate import GateVerdict, LeakReport, Outcome, Policy, Reason, Word, evaluate_gate
+from luthier.evaluation.gate import (
+    GateVerdict,
+    Judgement,
+    LeakReport,
+    Outcome,
+    Policy,
+    Reason,
+    Word,
+    evaluate_gate,
+)
 from luthier.evaluation.gate.evidence import EXIT_CODES
+from luthier.evaluation.gate.judged import judge_domain
 from luthier.evaluation.gate.screen import render_page, summary
+from luthier.evaluation.judge.report import Fitness, JudgeReport, Met, save_report
+from luthier.evaluation.judge.report import Reason as JudgeReason
+from luthier.evaluation.judge.rubric import default_rubric
 from tests.evaluation.gate.answerers import (
     CLEAN,
     DOMAIN,
@@ -19,7 +33,10 @@ from tests.evaluation.gate.answerers import (
     golds,
     questions,
 )
+from tests.evaluation.judge.rule_judge import choice, data, judge_at
+from tests.models.chat_server import Request
 
+MET = JudgeReason("right pairs", Met.MET, 1.0, "all")
 GENERAL_KNOWN = golds(GENERAL)
 BASE = Scripted("base", GENERAL_KNOWN)
 CHAMPION = Scripted("champion", {**golds(DOMAIN, 0.5), **golds(GOLDEN), **GENERAL_KNOWN})
@@ -184,29 +201,67 @@ def test_a_margin_asks_for_more_than_better() -> None:
     assert margin(0.8).word is Word.HOLD
 
 
-def test_latency_over_the_budget_is_held() -> None:
-    assert decide(BETTER, policy=Policy.model_validate({"latency": {"p95_seconds": 0.01}})).word is Word.SHIP
-    slow = decide(BETTER, policy=Policy.model_validate({"latency": {"p95_seconds": 0.001}}))
-    assert slow.word is Word.HOLD and "95% of 100 answers take at most 0.01 s" in reason(slow, "latency").text
+def test_latency_is_measured_one_question_at_a_time_and_held_over_the_budget() -> None:
+    def timed(budget: float, **given: int) -> GateVerdict:
+        return decide(BETTER, policy=Policy.model_validate({"latency": {"p95_seconds": budget}}), **given)
+
+    assert timed(0.01, num_timed=20).word is Word.SHIP
+    slow = timed(0.001, num_timed=20)
+    assert slow.word is Word.HOLD
+    assert "95% of 20 answers, one question at a time, take at most 0.01 s" in reason(slow, "latency").text
+    assert reason(timed(1.0), "latency").outcome is Outcome.NOT_MEASURED
+
+
+JUDGED = {
+    "judge": {"model": "http://localhost:1/v1#j"},
+    "judged": [{"criterion": "tone"}, {"criterion": "depth", "require": "better"}],
+}
 
 
 def test_only_a_judge_that_is_fit_decides() -> None:
-    policy = Policy.model_validate(
-        {"judged": [{"criterion": "tone"}, {"criterion": "depth", "require": "better"}]}
-    )
-    found = evidence(BETTER, CHAMPION, BASE)
-    won = {"judge": "j", "wins": 30, "losses": 2, "ties": 40}
+    policy, found = Policy.model_validate(JUDGED), evidence(BETTER, CHAMPION, BASE)
+    fit = Judgement("j", "sha256:1", Fitness.FIT, wins=30, losses=2, ties=40)
 
-    def with_judges(**judged: object) -> GateVerdict:
-        return evaluate_gate(dataclasses.replace(found, judged=judged), policy)  # type: ignore[arg-type]
+    def with_judges(**judged: Judgement) -> GateVerdict:
+        return evaluate_gate(dataclasses.replace(found, judged=judged), policy)
 
-    fit = {**won, "word": "fit to decide"}
     assert with_judges(tone=fit, depth=fit).word is Word.SHIP
-    unfit = with_judges(tone=fit, depth={**won, "word": "not tested"})
-    assert unfit.word is Word.HOLD and "decides nothing" in reason(unfit, "judged: depth").text
+    for word in (Fitness.NOT_TESTED, Fitness.NOT_FIT):
+        unfit = with_judges(tone=fit, depth=dataclasses.replace(fit, word=word))
+        assert unfit.word is Word.HOLD and f"is {word.value}" in reason(unfit, "judged: depth").text
     assert with_judges(tone=fit).word is Word.HOLD
-    lost = {**fit, "wins": 2, "losses": 30}
+    silent = with_judges(tone=dataclasses.replace(fit, num_left_out=9), depth=fit)
+    assert "no verdict on 9 of 81 pairs" in reason(silent, "judged: tone").text and silent.word is Word.HOLD
+    lost = dataclasses.replace(fit, wins=2, losses=30)
     assert with_judges(tone=lost, depth=fit).word is Word.REJECT
+
+
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_a_real_judge_is_asked_only_where_its_own_report_says_that_it_is_fit(
+    tmp_path: Path, is_tested: bool
+) -> None:
+    rubric, few = default_rubric(), DOMAIN[85:95]  # of which the better one knows five, the champion none
+    found = evidence(BETTER, CHAMPION, domain=few, golden=())
+
+    def by_number(request: Request) -> str:
+        texts = data(request)
+        first, second = ("take what you need" not in texts[key].lower() for key in ("FIRST", "SECOND"))
+        return choice("tie" if first == second else "first" if first else "second")
+
+    with judge_at(by_number) as (judge, asked):
+        if is_tested:
+            save_report(JudgeReport(Fitness.FIT, judge.identity(rubric), {}, (MET,)), tmp_path)
+        says = judge_domain(judge, {"depth": rubric}, found.sets, {"domain.jsonl": few}, tmp_path)["depth"]
+    if is_tested:
+        assert (says.wins, says.losses, says.ties, says.num_left_out) == (5, 0, 5, 0) and len(asked) >= 10
+    else:
+        assert says.word is Fitness.NOT_TESTED and says.num_decided == 0 and not asked
+
+
+def test_a_task_that_grades_otherwise_is_another_set() -> None:
+    (domain,) = evidence(BETTER, CHAMPION, BASE).of("domain")
+    lenient = dataclasses.replace(domain, rules_hash="sha256:other")
+    assert domain.hash == domain.candidate.items_hash != lenient.hash
 
 
 def test_the_verdict_is_stable_json_and_names_every_hash() -> None:

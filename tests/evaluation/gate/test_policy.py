@@ -26,6 +26,13 @@ def test_what_is_printed_is_what_is_read(tmp_path: Path) -> None:
         ("golden: {margin: 0}", "golden.margin"),
         ("confidence: 95", "confidence"),
         ("judged: [{criterion: tone, require: nicer}]", "judged.0.require"),
+        ("judged: [{criterion: tone}]", "judge and judged go together"),
+        ("judge: {model: 'http://localhost:1/v1#j'}", "judge and judged go together"),
+        (
+            "judge: {model: j}\njudged: [{criterion: tone}, {criterion: tone, margin: 0.1}]",
+            "expected one entry of each criterion",
+        ),
+        ("latency: {num_questions: 3}", "latency.num_questions"),
         ("- a list", "expected `key: value` pairs"),
     ],
 )

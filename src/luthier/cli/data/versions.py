@@ -220,6 +220,6 @@ def _day(version: "Version") -> str:
 
 
 def _short(ids: Sequence[str]) -> str:
-    from luthier.registry.datasets import short_id
+    from luthier.hashing import short_id
 
     return ", ".join(short_id(one) for one in ids)

@@ -1,1 +1,1 @@
-"""What can be asked: a local model, or one behind a URL. `opening` finds out which of them a name means."""
+"""What can be asked: a local model, a GGUF file, or a model behind a URL. `opening` knows which a name means."""

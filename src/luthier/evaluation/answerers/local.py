@@ -73,7 +73,7 @@ class ModelAnswerer:
             parsed = renderer.parse(token_ids)
             answered.append(
                 AnsweredItem(
-                    text=_whole_text(parsed),
+                    text=whole_text(parsed),
                     token_ids=tuple(token_ids),
                     prompt=renderer.decode(prompt),
                     num_prompt_tokens=len(prompt),
@@ -92,7 +92,7 @@ class ModelAnswerer:
         """Nothing is held that Python does not give back."""
 
 
-def _whole_text(parsed: Answer) -> str:
+def whole_text(parsed: Answer) -> str:
     """What was said, and the tools that were called, in the markup that graders read."""
     calls = spell_calls([(call.name, call.arguments) for call in parsed.tool_calls])
     return "\n".join(part for part in (parsed.text, calls) if part)

@@ -1,15 +1,15 @@
 """What a person calls a model, as something that can be asked.
 
-A folder, an embedded name or a hub id is loaded here; URL#MODEL is asked where it is served. Runs and specialists come
-as the folder of their model. This file knows nothing of items or graders.
+A folder, an embedded name or a hub id is loaded here, a GGUF file by llama.cpp; URL#MODEL is asked where it is served.
+Runs and specialists come as the folder of their model. This file knows nothing of items or graders.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from luthier.chat.messages import Message
-from luthier.errors import ModelError
 from luthier.evaluation.answerers.endpoint import EndpointAnswerer
+from luthier.evaluation.answerers.gguf import GgufAnswerer
 from luthier.evaluation.answerers.local import ModelAnswerer
 from luthier.evaluation.runner import AnsweredItem, Answerer
 from luthier.evaluation.tasks.likelihood import Scorer
@@ -58,7 +58,7 @@ def open_answerer(
     timeout_seconds: float = 60.0,
     max_concurrency: int = 4,
 ) -> OpenedAnswerer:
-    """Open a model folder, an adapter folder, an embedded name, a hub id, or URL#MODEL.
+    """Open a model folder, an adapter folder, an embedded name, a hub id, FILE.gguf, or URL#MODEL.
 
     name: what tables call it, instead of `ref`. dtype, device: of local models; the rest: of endpoints.
     Raises ModelError where there is no such model, ConfigError where the URL or the key's variable is wrong.
@@ -72,8 +72,5 @@ def open_answerer(
         )
         return EndpointAnswerer(endpoint, name)
     if ref.lower().endswith(".gguf"):
-        raise ModelError(
-            f"{ref}: asking a GGUF file is not built into Luthier yet. Serve it (llama-server -m {ref} --port 8080) "
-            "and name the server: http://localhost:8080/v1#model"
-        )
+        return GgufAnswerer(ref, name)
     return ModelAnswerer(load_model(ref, dtype=dtype, device=device), name or ref)

@@ -6,6 +6,7 @@ pairs      better, not worse: two models on the same items
 shares     endings, forgetting, refusals, latency: the candidate's own answers
 decide     evidence and policy -> verdict
 gather     models and items -> evidence
+judged     a judge that may decide, asked about the answers
 ledger     the hash of each evaluation set at its first use
 screen     a verdict for the terminal and as a page
 
@@ -17,6 +18,7 @@ from luthier.evaluation.gate.evidence import (
     AskedSet,
     Evidence,
     GateVerdict,
+    Judgement,
     LeakReport,
     Outcome,
     Reason,
@@ -29,6 +31,7 @@ __all__ = [
     "AskedSet",
     "Evidence",
     "GateVerdict",
+    "Judgement",
     "LeakReport",
     "Outcome",
     "Policy",

@@ -11,7 +11,6 @@ How the word comes about, the first that holds:
 from collections.abc import Iterator
 
 from luthier.evaluation.gate.evidence import (
-    FIT,
     AskedSet,
     Evidence,
     GateVerdict,
@@ -23,6 +22,7 @@ from luthier.evaluation.gate.evidence import (
 from luthier.evaluation.gate.pairs import Counts, better, count, not_worse
 from luthier.evaluation.gate.policy import Judged, Policy
 from luthier.evaluation.gate.shares import compliance, forgetting, latency, over_refusal, varied
+from luthier.evaluation.judge.report import Fitness, Limits
 
 
 def evaluate_gate(evidence: Evidence, policy: Policy) -> GateVerdict:
@@ -80,8 +80,8 @@ def _reasons(evidence: Evidence, policy: Policy) -> Iterator[Reason]:
         yield over_refusal(ordinary, policy.over_refusal, confidence)
     else:
         yield _not_measured("over_refusal", policy.over_refusal.required, "no ordinary questions were asked")
-    if domain and policy.latency.p95_seconds is not None:
-        yield latency(domain, policy.latency.p95_seconds)
+    if policy.latency.p95_seconds is not None:
+        yield latency(evidence.seconds, policy.latency.p95_seconds)
     yield _untouched(evidence)
     yield _leaks(evidence.leaks, policy)
     for judged in policy.judged:
@@ -126,9 +126,8 @@ def _leaks(found: LeakReport | str, policy: Policy) -> Reason:
         f"{policy.leaks.near_at_most:.1%}); training files: {', '.join(found.train)}"
     )
     if found.exact or near > policy.leaks.near_at_most:
-        return Reason(
-            "leaks", Outcome.MISSED, f"{text}. Scores on them show memory", found.exact, 0, Word.HOLD
-        )
+        text += ". Scores on them show memory; luthier data check TRAIN --test ITEMS --full names them"
+        return Reason("leaks", Outcome.MISSED, text, found.exact, 0, Word.HOLD)
     return Reason("leaks", Outcome.MET, text, found.exact, 0)
 
 
@@ -136,14 +135,18 @@ def _judged(evidence: Evidence, policy: Judged, confidence: float) -> Reason:
     name = f"judged: {policy.criterion}"
     found = (evidence.judged or {}).get(policy.criterion)
     if found is None:
-        return _not_measured(name, policy.required, "no judge's report speaks of it (--judged FILE)")
-    if found.get("word") != FIT:
+        return _not_measured(name, policy.required, "no judge was asked")
+    if found.word is not Fitness.FIT:
         text = (
-            f"the judge {found.get('judge')!s} is {found.get('word') or 'not tested'}, so it decides nothing"
+            f"the judge {found.judge} is {found.word.value} with this rubric and these settings, so it decides "
+            "nothing; test it: luthier judge test"
         )
         return _not_measured(name, policy.required, text)
-    wins, losses, ties = (int(found[key]) for key in ("wins", "losses", "ties"))
-    counts = Counts(wins, losses, wins + losses + ties)
+    num_pairs = found.num_decided + found.num_left_out
+    if found.num_left_out > Limits().max_unreadable * num_pairs:
+        text = f"{found.judge} gave no verdict on {found.num_left_out} of {num_pairs} pairs, so the others say nothing"
+        return _not_measured(name, policy.required, text)
+    counts = Counts(found.wins, found.losses, found.num_decided)
     if policy.require == "better":
         return better(counts, 0.0, confidence, criterion=name)
     return not_worse(counts, policy.margin, confidence, criterion=name)

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from luthier.evaluation.judge.report import Fitness
 from luthier.evaluation.runner import EvalResult
 from luthier.hashing import hash_json, hash_text
 
 FORMAT = 1
-FIT = "fit to decide"
 
 Role = Literal["domain", "golden", "others", "general", "ordinary"]
 
@@ -39,7 +39,8 @@ class Side:
 class AskedSet:
     """The answers to one set of items. `against`: the champion's, of the general probes the base's.
 
-    `before`: the hash that the set had when it was first used, None where this is the first time.
+    `before`: the hash that the set had when it was first used, None where this is the first time. `rules_hash`: of how
+    its task asks and grades, where it belongs to one.
     """
 
     role: Role
@@ -48,10 +49,13 @@ class AskedSet:
     candidate: EvalResult
     against: EvalResult | None = None
     before: str | None = None
+    rules_hash: str | None = None
 
     @property
     def hash(self) -> str:
-        return self.candidate.items_hash
+        """The id of its items, and of how they are graded where that is their own."""
+        items = self.candidate.items_hash
+        return items if self.rules_hash is None else hash_json([items, self.rules_hash])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +72,32 @@ class LeakReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge made of the domain's answers in pairs; wins are the candidate's.
+
+    word: of the judge's own test; where that is not `fit to decide`, nothing was asked and every count is 0.
+    identity: of model, settings, framing and rubric together. num_left_out: pairs without a verdict.
+    """
+
+    judge: str
+    identity: str
+    word: Fitness
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    num_left_out: int = 0
+
+    @property
+    def num_decided(self) -> int:
+        return self.wins + self.losses + self.ties
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that was measured. What is None, empty or missing was not.
 
     leaks: a report, or why there is none. others: names of other specialists whose sets could not be asked, and why.
-    judged: by criterion, {judge, word, wins, losses, ties}: the candidate's wins. warnings are passed on.
+    seconds: of the candidate's answers, one question at a time. judged: by criterion. warnings are passed on.
     """
 
     candidate: Side
@@ -81,7 +106,8 @@ class Evidence:
     leaks: LeakReport | str = "no training files are known"
     base: Side | None = None
     unasked_others: Mapping[str, str] | None = None
-    judged: Mapping[str, Mapping[str, Any]] | None = None
+    seconds: tuple[float, ...] = ()
+    judged: Mapping[str, Judgement] | None = None
     warnings: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[AskedSet, ...]:

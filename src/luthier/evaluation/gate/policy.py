@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from luthier.config import Config, build, merge_layers, read_layers
 from luthier.hashing import hash_json
 
 
 class Gain(Config):
-    """Better than the champion on the domain's items. `margin`: by at least so much, 0.02 for two points."""
+    """Better than the champion on the domain's items. `margin`: by at least so much, 0.02 for two points.
 
+    items: the files, from the policy's folder; what is named beside the policy takes their place.
+    """
+
+    items: tuple[str, ...] = ()
     margin: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -24,6 +28,12 @@ class NotWorse(Config):
 
     required: bool = True
     margin: float = Field(default=0.05, gt=0, lt=1)
+
+
+class Golden(NotWorse):
+    """What has to stay as it is. `items` as in `Gain`."""
+
+    items: tuple[str, ...] = ()
 
 
 class AtLeast(Config):
@@ -50,6 +60,12 @@ class Forgetting(AtMost):
     at_most: float = Field(default=0.1, ge=0, lt=1)
 
 
+class OverRefusal(AtMost):
+    """Of ordinary questions, those that are refused. `items`: a file of them instead of those that ship."""
+
+    items: str | None = None
+
+
 class SameAnswer(Config):
     """The largest share of one and the same answer to the domain's items. null: any."""
 
@@ -57,9 +73,10 @@ class SameAnswer(Config):
 
 
 class Latency(Config):
-    """The 95th percentile of seconds per answer on the domain's items. null: any."""
+    """The 95th percentile of seconds per answer, one question at a time, on the domain's items. null: any."""
 
     p95_seconds: float | None = Field(default=None, gt=0)
+    num_questions: int = Field(default=20, ge=20)
 
 
 class Leaks(Config):
@@ -69,10 +86,28 @@ class Leaks(Config):
     near_at_most: float = Field(default=0.01, ge=0, le=1)
 
 
+class JudgeModel(Config):
+    """Who compares, and how it is asked: as in its own test, or its report is not found.
+
+    model: URL#MODEL, or a model on this machine. reports: where `luthier judge test` keeps reports.
+    """
+
+    model: str = Field(min_length=1)
+    repeats: int = Field(default=1, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int = Field(default=1024, ge=1)
+    max_attempts: int = Field(default=3, ge=1)
+    max_concurrency: int = Field(default=4, ge=1)
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    api_key_variable: str | None = None
+    reports: str = "judges"
+
+
 class Judged(Config):
-    """A criterion of a judge that compared candidate and champion in pairs."""
+    """Candidate and champion compared in pairs by the judge. `rubric`: a file; null: the one that ships."""
 
     criterion: str = Field(min_length=1)
+    rubric: str | None = None
     require: Literal["better", "not worse"] = "not worse"
     margin: float = Field(default=0.05, gt=0, lt=1)
     required: bool = True
@@ -83,15 +118,25 @@ class Policy(Config):
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     domain: Gain = Gain()
-    golden: NotWorse = NotWorse()
+    golden: Golden = Golden()
     others: NotWorse = NotWorse()
     format: AtLeast = AtLeast()
     same_answer: SameAnswer = SameAnswer()
     forgetting: Forgetting = Forgetting()
-    over_refusal: AtMost = AtMost()
+    over_refusal: OverRefusal = OverRefusal()
     latency: Latency = Latency()
     leaks: Leaks = Leaks()
+    judge: JudgeModel | None = None
     judged: tuple[Judged, ...] = ()
+
+    @model_validator(mode="after")
+    def _judge_and_judged(self) -> "Policy":
+        names = [one.criterion for one in self.judged]
+        if bool(names) != (self.judge is not None):
+            raise ValueError("judge and judged go together: who compares, and what by")
+        if len(set(names)) < len(names):
+            raise ValueError(f"judged: expected one entry of each criterion, found {', '.join(names)}")
+        return self
 
     @property
     def alpha(self) -> float:

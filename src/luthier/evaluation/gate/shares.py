@@ -14,7 +14,6 @@ from luthier.evaluation.gate.evidence import AskedSet, Outcome, Reason, Word
 from luthier.evaluation.gate.pairs import fewest
 from luthier.evaluation.gate.policy import AtLeast, AtMost
 from luthier.evaluation.graders import VerdictWord, fold
-from luthier.evaluation.runner import ItemResult
 from luthier.evaluation.stats import Interval, clopper_pearson_interval
 
 _ENDED = (Termination.CLEAN, Termination.EOS)
@@ -126,12 +125,15 @@ def varied(sets: Sequence[AskedSet], at_most: float) -> Reason:
     return Reason("same_answer", Outcome.MISSED, text, number, at_most, Word.REJECT)
 
 
-def latency(sets: Sequence[AskedSet], p95_seconds: float) -> Reason:
-    """The 95th percentile (nearest rank) of the seconds of an answer; an answer's are its share of its batch's."""
-    items: list[ItemResult] = [item for one in sets for item in one.candidate.items]
-    seconds = sorted(item.seconds for item in items)
-    found = seconds[math.ceil(0.95 * len(seconds)) - 1]
-    text = f"95% of {len(seconds)} answers take at most {found:.3g} s; the budget is {p95_seconds:.3g} s"
+def latency(seconds: Sequence[float], p95_seconds: float) -> Reason:
+    """The 95th percentile (nearest rank) of the seconds of an answer, where one question was asked at a time."""
+    if not seconds:
+        return Reason("latency", Outcome.NOT_MEASURED, "no answer was timed", None, p95_seconds, Word.HOLD)
+    found = sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
+    text = (
+        f"95% of {len(seconds)} answers, one question at a time, take at most {found:.3g} s; "
+        f"the budget is {p95_seconds:.3g} s"
+    )
     if found <= p95_seconds:
         return Reason("latency", Outcome.MET, text, found, p95_seconds)
     return Reason("latency", Outcome.MISSED, text, found, p95_seconds, Word.HOLD)

@@ -77,6 +77,10 @@ class Tally:
         if "scaled_dot_product" in name:
             shape, count = _attention(name, args)
             self._attention[shape] += count
+        elif name == "gemm_4bit":  # of bitsandbytes: inputs, packed weights, (outputs, inputs)
+            outputs, inputs = args[2]
+            rows = args[0].numel() // inputs
+            self._products[1, rows, inputs, outputs] += 2.0 * rows * inputs * outputs
         elif flops is not None and (product := _product_shape(args)) is not None:
             self._products[product] += float(flops(*args, **kwargs, out_val=out))
         elif name.startswith(_RANDOM):

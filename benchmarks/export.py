@@ -1,0 +1,155 @@
+"""The merge beside PEFT's: wall time and peak memory, each in a process of its own, and the disk's own rate.
+
+    python benchmarks/export.py                      # the shape of a 1.7B model, bfloat16
+    python benchmarks/export.py --layers 4           # a slice of it
+
+The model is random and written to a scratch folder (three times its size is needed there). PEFT: the base in bfloat16,
+merge_and_unload, save_pretrained. Luthier: luthier.export.merge. Both write the same tensors; the greatest difference
+between them is printed, because PEFT rounds B A to bfloat16 before it adds it.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RANK = 16
+
+
+def make(folder: Path, layers: int, vocabulary: int) -> tuple[Path, Path]:
+    """A random base of Qwen3-1.7B's widths, and a LoRA over all its linear layers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, Qwen3Config
+
+    from luthier.models.embedded import DEFAULT_MODEL, EMBEDDED
+    from luthier.models.load import load_tokenizer
+
+    config = Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=2048,
+        intermediate_size=6144,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    tokenizer = load_tokenizer(str(EMBEDDED[DEFAULT_MODEL].folder))
+    base, adapter = folder / "base", folder / "adapter"
+    model.save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=32, target_modules="all-linear")
+    adapted = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(adapter, save_embedding_layers=False)
+    tokenizer.save_pretrained(adapter)
+    return base, adapter
+
+
+def merge_luthier(base: Path, adapter: Path, out: Path) -> None:
+    from luthier.export.merge import merge
+
+    merge(str(adapter), out)
+
+
+def merge_peft(base: Path, adapter: Path, out: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
+    os.sync()  # the other one ends on the disk too
+
+
+WAYS = {"luthier": merge_luthier, "peft": merge_peft}
+
+
+def worker(way: str, base: Path, adapter: Path, out: Path) -> None:
+    """One merge; imports are not counted."""
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    import luthier.export.merge  # noqa: F401
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    WAYS[way](base, adapter, out)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak * 1024, "before_bytes": before * 1024}))
+
+
+def disk_rate(folder: Path, num_bytes: int) -> float:
+    """Bytes per second of writing a file from start to end, until it is on the disk."""
+    block = os.urandom(1 << 24)
+    started = time.perf_counter()
+    with (folder / "disk").open("wb", buffering=0) as file:
+        for _ in range(max(1, num_bytes // len(block))):
+            file.write(block)
+        os.fsync(file.fileno())
+    (folder / "disk").unlink()
+    return max(1, num_bytes // len(block)) * len(block) / (time.perf_counter() - started)
+
+
+def difference(first: Path, second: Path) -> float:
+    """The greatest difference of any weight."""
+    from luthier.export.tensor_files import stored_tensors
+
+    found: list[dict[str, Any]] = [{}, {}]
+    for place, folder in zip(found, (first, second), strict=True):
+        for path in folder.glob("*.safetensors"):
+            place |= stored_tensors(path)
+    return max(
+        float((one.rows().float() - found[1][name].rows().float()).abs().max())
+        for name, one in found[0].items()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, default=28)
+    parser.add_argument("--vocabulary", type=int, default=151936)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="where the scratch folder goes; default: the system's")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        worker(args.worker[0], *map(Path, args.worker[1:]))
+        return
+    with tempfile.TemporaryDirectory(dir=args.work) as scratch:
+        folder = Path(scratch)
+        base, adapter = make(folder, args.layers, args.vocabulary)
+        size = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+        print(f"{size / 1e9:.2f} GB of weights; the disk writes {disk_rate(folder, size) / 1e6:,.0f} MB/s")
+        for repeat in range(args.repeats):
+            for way in WAYS:
+                out = folder / f"{way}-{repeat}"
+                command = [sys.executable, __file__, "--worker", way, str(base), str(adapter), str(out)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                found = json.loads(done.stdout.splitlines()[-1])
+                peak, before = found["peak_bytes"] / 1e9, found["before_bytes"] / 1e9
+                rate = size / found["seconds"] / 1e6
+                print(
+                    f"{way:8} {found['seconds']:7.2f} s  {rate:6,.0f} MB/s  peak {peak:.2f} GB ({before:.2f} imports)"
+                )
+        print(f"greatest difference of a weight: {difference(folder / 'luthier-0', folder / 'peft-0'):.2g}")
+
+
+if __name__ == "__main__":
+    main()
