@@ -6,6 +6,7 @@ Knows nothing of how forms are written.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ def certify_forms(
 ) -> Certificate:
     """Check all, with what was certified noted."""
     identity = {"model": shipment.name, **shipment.hashes, "template": asked.trained.renderer.template_hash}
-    return certify(asked, openers, notes=notes, identity=identity, accepted=accepted)
+    found = certify(asked, openers, notes=notes, identity=identity, accepted=accepted)
+    return replace(found, model=shipment.name)
 
 
 def write_certificate(certificate: Certificate, folder: Path, stem: str = "certificate") -> None:
