@@ -6,6 +6,7 @@ Knows nothing of how forms are written.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,6 @@ def opener(form: FormName, place: Path, shipment: Shipment) -> Open | None:
         return lambda stack: (_gguf(stack, place / GGUF_FILE if place.is_dir() else place, form), hashes())
     if form.kind == "gguf-lora":
         return lambda stack: (_gguf_lora(stack, place, form, shipment), hashes())
-    if form.kind == "mlx":
-        return lambda _: (_mlx(place, form), hashes())
     if form.kind == "ollama":
         if form.variant == "hf":
             return lambda _: (FolderForm(place, name), hashes())
@@ -114,12 +113,6 @@ def _gguf_lora(stack: ExitStack, place: Path, form: FormName, shipment: Shipment
     return _gguf(stack, scratch / "base.gguf", form, adapter)
 
 
-def _mlx(place: Path, form: FormName) -> Any:
-    from luthier.export.certificate.mlx_form import MlxForm
-
-    return MlxForm(place, str(form), form.bits)
-
-
 def server_opener(url: str, model: str) -> Open:
     """`server=URL#MODEL`."""
     from luthier.export.certificate.server_form import ServerForm
@@ -147,7 +140,8 @@ def certify_forms(
 ) -> Certificate:
     """Check all, with what was certified noted."""
     identity = {"model": shipment.name, **shipment.hashes, "template": asked.trained.renderer.template_hash}
-    return certify(asked, openers, notes=notes, identity=identity, accepted=accepted)
+    found = certify(asked, openers, notes=notes, identity=identity, accepted=accepted)
+    return replace(found, model=shipment.name)
 
 
 def write_certificate(certificate: Certificate, folder: Path, stem: str = "certificate") -> None:
