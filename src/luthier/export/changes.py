@@ -170,9 +170,10 @@ def _dora(a: Tensor, b: Tensor, scale: float, magnitude: Tensor, transposed: boo
     def apply(rows: Tensor, first: int) -> Tensor:
         moved = inner.apply(rows, first)
         if transposed:  # outputs are columns
-            return moved * (magnitude / torch.linalg.norm(moved, dim=0))
-        wanted = magnitude[first : first + len(rows)]
-        return moved * (wanted / torch.linalg.norm(moved, dim=1)).unsqueeze(1)
+            columns: Tensor = magnitude / torch.linalg.norm(moved, dim=0)
+            return moved * columns
+        of_rows: Tensor = magnitude[first : first + len(rows)] / torch.linalg.norm(moved, dim=1)
+        return moved * of_rows.unsqueeze(1)
 
     return Change(f"{inner.word}, to the magnitudes m", apply, by_rows=not transposed)
 

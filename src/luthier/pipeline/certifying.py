@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def read_items(path: Path | None) -> tuple[EvalItem, ...]:
 
 def opener(form: FormName, place: Path, shipment: Shipment) -> Open | None:
     """How the form that stands at `place` is opened; None for what holds no model (a command line)."""
-    name, hashes = str(form), lambda: _hashes(place)
+    name, hashes = str(form), partial(_hashes, place)
     if form.kind == "hf":
         return lambda _: (FolderForm(place, name), hashes())
     if form.kind == "peft":

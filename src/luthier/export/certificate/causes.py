@@ -8,6 +8,7 @@ is far nearer to the form than without. Knows nothing of words and verdicts.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def reproduce(trained: Trained, sequences: Sequences, difference: float, toleran
     if has_adapter(trained) and left(adapter_off) <= enough:
         return Found("adapter not applied", "the logits are those of the base")
     for permute, said in ((_interleaved, "interleaved once more"), (_separated, "left interleaved")):
-        if _projections(trained.loaded.model) and left(lambda model, p=permute: _heads(model, p)) <= enough:
+        if _projections(trained.loaded.model) and left(partial(_heads, order=permute)) <= enough:
             return Found("permuted heads", f"the rows of queries and keys are {said} within each head")
     if scaled_layers(trained.loaded.model):
         strength, remaining = _best_strength(
@@ -108,11 +109,11 @@ Order = Callable[[Tensor], Tensor]
 
 def _interleaved(channels_HC: Tensor) -> Tensor:
     """llama.cpp's order: the halves of a head, which rotate together, side by side."""
-    return channels_HC.unflatten(1, (2, -1)).transpose(1, 2).flatten(1)
+    return channels_HC.reshape(len(channels_HC), 2, -1).transpose(1, 2).flatten(1)
 
 
 def _separated(channels_HC: Tensor) -> Tensor:
-    return channels_HC.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
+    return channels_HC.reshape(len(channels_HC), -1, 2).transpose(1, 2).flatten(1)
 
 
 def _projections(model: Any) -> list[tuple[Any, int]]:

@@ -29,7 +29,7 @@ from luthier.export.certificate.tokens import (
     stop_line,
     tokenizer_line,
 )
-from luthier.export.certificate.verdict import TOLERANCES, Certificate, FormVerdict, Line, Tolerance
+from luthier.export.certificate.verdict import TOLERANCES, Certificate, FormVerdict, Line, Tolerance, Word
 
 _POSITIONS = 16
 _SEQUENCES_FOR_CAUSES = 3
@@ -157,7 +157,8 @@ def said(trained: Trained, reply: Reply) -> str:
 
 def _logits_line(asked: Asked, form: Form, tolerance: Tolerance) -> Line | None:
     """Both are given the trained model's ids, so template and stops do not matter here. None: it shows no logits."""
-    trained, whole = asked.trained, []
+    trained = asked.trained
+    whole: list[Any] = []
     if form.logits(trained.prompt_ids(asked.probes[0])) is None:
         return None
     by_length = sorted(range(len(asked.probes)), key=lambda place: len(asked.replies[place].token_ids or ()))
@@ -227,7 +228,7 @@ def _answers_line(
     detail = f"{words.count('same')} of {len(words)} answers the same, token for token{ties}{first}"
     numbers = {"identical": share, "ties": words.count("tie") / max(1, len(words))}
     if "different" not in words:
-        word = "identical" if share == 1 else "equal within tolerance"
+        word: Word = "identical" if share == 1 else "equal within tolerance"
         return Line("answers", word, detail, None, numbers)
     if earlier is None and words.count("different") <= allowed * len(words):
         return Line("answers", "equal within tolerance", detail, None, numbers)

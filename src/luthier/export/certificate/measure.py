@@ -39,8 +39,8 @@ class Distance:
 
 def distance(pairs: Iterable[tuple[Tensor, Tensor]]) -> Distance:
     """`pairs`: (reference, candidate) logits, each of shape (T, vocabulary)."""
-    squares = spreads = worst = kl = 0.0
-    numbers = count = same = excused = overlap = 0
+    squares = spreads = worst = kl = overlap = 0.0
+    numbers = count = same = excused = 0
     for want_TV, have_TV in pairs:
         want_TV, have_TV = want_TV.double(), have_TV.double()
         moved_TV = want_TV - have_TV
