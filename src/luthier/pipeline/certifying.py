@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, ModelError
 from luthier.evaluation.graders import GRADERS
 from luthier.evaluation.item import EvalItem
 from luthier.evaluation.runner import grade_safely
@@ -45,8 +45,22 @@ def ask_trained(
     probes, refused = built_in(trained.renderer, shipment.system_prompt)
     notes = [f"the template cannot show: {', '.join(dict.fromkeys(refused))}"] if refused else []
     rows = from_rows([list(item.messages) for item in items])[: max(0, max_probes - len(probes))]
+    asked, too_long = _fitting(trained, [*probes, *rows][:max_probes])
+    if too_long:
+        notes.append(f"{too_long} probes are longer than the model's context and were not asked")
     domain = domain_of(items) if items else None
-    return ask(trained, [*probes, *rows][:max_probes], max_new_tokens=max_new_tokens, domain=domain), notes
+    return ask(trained, asked, max_new_tokens=max_new_tokens, domain=domain), notes
+
+
+def _fitting(trained: Trained, probes: Sequence[Probe]) -> tuple[list[Probe], int]:
+    """(probes that leave room for an answer, how many do not). Raises ModelError where none does."""
+    context = trained.loaded.context_length
+    kept = [probe for probe in probes if not context or len(trained.prompt_ids(probe)) < context]
+    if not kept:
+        raise ModelError(
+            f"{trained.name}: no probe fits into its context of {context} tokens, so nothing can be compared"
+        )
+    return kept, len(probes) - len(kept)
 
 
 def domain_of(items: Sequence[EvalItem]) -> Domain:
