@@ -88,6 +88,7 @@ def test_shared_devices_hold_less_and_cost_more(workplace: Path) -> None:
     assert four["zero3"]["time"]["cost"] == pytest.approx(hours * 2 * 4)
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured_and_cpu_is_another_name_of_it(workplace: Path) -> None:
     options = ("--data", "rows.jsonl", "--method", "top_layers", "method.num_layers=1")
     found = plan_json(*options, "--device", "cpu")

@@ -36,7 +36,9 @@ def test_every_attack_is_held(level: Level) -> None:
     assert len(found) == len(ATTACKS)
 
 
-@pytest.mark.parametrize("wall", WALLS)
+@pytest.mark.parametrize(
+    "wall", [wall if wall is Level.LANDLOCK else pytest.param(wall, marks=pytest.mark.slow) for wall in WALLS]
+)
 def test_every_attack_is_held_as_an_ordinary_user(
     wall: Level, ordinary: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:

@@ -46,6 +46,7 @@ def refused_well(cases: dict[str, list[str]]) -> None:
         assert lines[-1] == "finished" or lines[0].startswith("SKIPPED"), (name, lines)
 
 
+@pytest.mark.slow
 def test_a_machine_that_refuses_is_told_of_and_nothing_is_lost(tmp_path: Path) -> None:
     cases = program("hard_machine", tmp_path, 2)
     refused_well(cases)

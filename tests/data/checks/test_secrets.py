@@ -140,6 +140,7 @@ def test_merges() -> None:
     assert_merges(Secrets, _rows(*[text for _, text in ALL], "nothing", "password: aB3#fG7!kL@9"))
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_files() -> None:
     for path in (

@@ -149,7 +149,7 @@ def test_what_a_name_means(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="ask: generate"):
         opened.scorer()
     opened.close()
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match="No such file"):
         open_answerer(str(tmp_path / "model.gguf"))
     with pytest.raises(ModelError, match="no such folder"):
         open_answerer(str(tmp_path / "absent"))

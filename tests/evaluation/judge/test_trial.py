@@ -66,6 +66,7 @@ def test_an_honest_judge_that_agrees_with_people_may_decide() -> None:
     assert number(report, "right pairs") == number(report, "right scores") == 1.0
 
 
+@pytest.mark.slow
 def test_without_labels_nobody_is_fit() -> None:
     report = report_of(by_merit(honest), [])
     assert report.word is Fitness.NOT_TESTED
@@ -128,6 +129,7 @@ def test_a_judge_that_passes_everything_is_not_fit() -> None:
     assert number(report, "agreement with people (passed)") == 0.0
 
 
+@pytest.mark.slow  # every reply is asked for again
 def test_prose_is_no_verdict() -> None:
     report = report_of(lambda request: "I like both answers very much!", labels())
     assert report.word is Fitness.NOT_FIT
