@@ -21,6 +21,11 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "luthier" / name
 
 
+def file_name(text: str) -> str:
+    """Any text, a model's name or an address, as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in text.strip("./")) or "unnamed"
+
+
 def fsync_path(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

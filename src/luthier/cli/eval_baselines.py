@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.cli.common import console, print_json, quiet_libraries, read_text_option
+from luthier.files import file_name
 
 if TYPE_CHECKING:
     from luthier.chat.messages import Conversation
@@ -176,7 +177,7 @@ class _Asker:
         from luthier.evaluation.runner import save_result
 
         result = eval_tasks.ask(answerer, self.task, manner, self.store)
-        save_result(result, self.out / f"{eval_tasks.slug(result.label)}-{self.task.name}.jsonl")
+        save_result(result, self.out / f"{file_name(result.label)}-{self.task.name}.jsonl")
         return result
 
 

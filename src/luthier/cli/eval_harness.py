@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli.common import console, load, model_ref, print_json
+from luthier.files import file_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +40,6 @@ def evaluate(
     models: Sequence[str], tasks: Sequence[str], out: Path, batch_size: int, dtype: str, json: bool
 ) -> None:
     """Ask local models, keep each item, show what the harness says."""
-    from luthier.cli.eval_tasks import slug
     from luthier.errors import ConfigError
     from luthier.evaluation.harness import PREFIX, run_harness
     from luthier.evaluation.runner import save_result
@@ -54,7 +54,7 @@ def evaluate(
         loaded = load(model_ref(ref), dtype=dtype)
         for task in tasks:
             found.append(run_harness(loaded, ref, task, batch_size=batch_size))
-            save_result(found[-1].result, out / f"{slug(ref)}-lm-eval-{found[-1].task}.jsonl")
+            save_result(found[-1].result, out / f"{file_name(ref)}-lm-eval-{found[-1].task}.jsonl")
     if json:
         print_json([_values(one) for one in found])
         return

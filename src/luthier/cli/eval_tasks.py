@@ -292,8 +292,3 @@ def side_by_side(
             f"{pair.p_value:.2g}" if pair is not None else "",
         )
     return shown
-
-
-def slug(ref: str) -> str:
-    """A name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./"))

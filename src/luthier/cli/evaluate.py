@@ -10,6 +10,7 @@ from luthier.cli import eval_baselines, eval_harness, eval_perplexity, eval_plan
 from luthier.cli.common import console, print_json, read_text_option
 from luthier.cli.default_verb import DefaultVerb
 from luthier.cli.eval_models import MODELS_HELP, ApiKeyVariable, Concurrency, Dtype, Timeout
+from luthier.files import file_name
 
 if TYPE_CHECKING:
     from luthier.cli.eval_tasks import Manner
@@ -113,9 +114,7 @@ def evaluate(
                     prompt, max_new_tokens, batch_size, temperature=temperature, resume=resume
                 )
                 runs = _runs(answerer, one, manner, repeats, samples, store)
-                path = _save(
-                    runs, out, f"{eval_tasks.slug(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}"
-                )
+                path = _save(runs, out, f"{file_name(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
                 summaries.append(eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price))
     if json:
         print_json(summaries)

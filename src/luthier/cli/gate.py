@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli.common import console, print_json, quiet_libraries, read_text_option
+from luthier.files import file_name
 
 if TYPE_CHECKING:
     from luthier.evaluation.gate import GateVerdict
@@ -68,7 +69,7 @@ def gate(
     job = GateJob(
         candidate=candidate,
         champion=champion,
-        out=out / _slug(candidate),
+        out=out / file_name(candidate),
         items=tuple(items or ()),
         policy=asked,
         policy_folder=policy.parent if policy is not None else Path(),
@@ -124,7 +125,3 @@ def _named(text: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise ConfigError(f"--other: expected NAME=FILE, got {text!r}")
     return name, Path(path)
-
-
-def _slug(ref: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in ref.strip("./")) or "candidate"

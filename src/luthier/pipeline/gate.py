@@ -30,7 +30,7 @@ from luthier.evaluation.judge.asking import Judge
 from luthier.evaluation.judge.opening import judge_settings, open_judge
 from luthier.evaluation.judge.rubric import default_rubric, load_rubric
 from luthier.evaluation.runner import Answerer, EvalResult, save_result
-from luthier.files import write_json_atomic, write_text_atomic
+from luthier.files import file_name, write_json_atomic, write_text_atomic
 from luthier.hashing import hash_file
 from luthier.models.endpoint import is_endpoint
 from luthier.models.load import load_model
@@ -221,7 +221,4 @@ def _other_prompt(found: Found, system: str | None) -> list[str]:
 
 
 def _keep(folder: Path, name: str, one: ItemSet, result: EvalResult) -> None:
-    slug = "".join(
-        c if c.isalnum() or c in "._-" else "-" for c in f"{name}-{one.role}-{one.name}".strip("./")
-    )
-    save_result(result, folder / f"{slug}.jsonl")
+    save_result(result, folder / f"{file_name(f'{name}-{one.role}-{one.name}')}.jsonl")
