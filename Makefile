@@ -33,7 +33,7 @@ demo: $(BIN)/luthier
 	$(BIN)/luthier demo
 
 test: $(VENV)/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # two processes of one thread: what two cores do best
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # two processes of one thread: what two cores do best
 
 slow: $(VENV)/.tests
 	$(BIN)/python -m pytest -m slow

@@ -12,6 +12,7 @@ from luthier.sandbox.levels import find_level
 from luthier.sandbox.words import Level
 
 
+@pytest.mark.slow
 def test_a_wall_that_holds_exits_with_0_and_tells_every_attack() -> None:
     if find_level().level is Level.NONE:
         pytest.skip(f"no wall holds here: {find_level().missing}")

@@ -102,6 +102,7 @@ except CheckpointError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_fails_the_run_with_the_reason(tmp_path: Path) -> None:
     recipe(tmp_path)
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]

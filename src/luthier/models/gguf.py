@@ -58,8 +58,8 @@ class GgufVocabulary:
 
     def __init__(self, path: str | Path, *, vocabulary_only: bool = True) -> None:
         self.path = Path(path)
-        self._lib = llama_cpp()
         check_gguf(self.path)
+        self._lib = llama_cpp()
         params = self._lib.llama_model_default_params()
         params.vocab_only = vocabulary_only
         self._model = self._lib.llama_model_load_from_file(os.fsencode(self.path), params)

@@ -51,6 +51,7 @@ def test_every_check_of_the_room_is_run() -> None:
     } == set(CHECKS)
 
 
+@pytest.mark.slow
 def test_processes_and_pieces_do_not_change_the_report(messy: tuple[Path, Path]) -> None:
     train, valid = messy
     alone = checked([train], [valid], 1, 1 << 24)
