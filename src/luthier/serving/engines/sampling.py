@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.errors import ServingError
 from luthier.models.generate import Sampling
 from luthier.serving.engines.engine import TokenLogprob, TokenMask
+
+_CANDIDATES = 256  # this many of the likeliest are looked at first; sorting all of them takes longer
 
 
 class Sampler:
@@ -24,16 +27,17 @@ class Sampler:
     ) -> None:
         self._sampling = sampling
         self._mask = mask
-        self._random = np.random.default_rng(sampling.seed)
+        self._random = np.random.default_rng(sampling.seed % 2**64)
         self._said = set(prompt_ids) if sampling.repetition_penalty != 1.0 else set()
 
     def choose(self, logits_V: NDArray[np.float32]) -> int:
-        """The next token; `logits_V`, shape (vocabulary,), is left as it is."""
+        """The next token; `logits_V`, shape (vocabulary,), is left as it is.
+
+        Raises ServingError where the mask allows nothing.
+        """
         scores_V = self._masked(self._penalised(logits_V))
-        if self._sampling.temperature == 0:
-            chosen = int(scores_V.argmax())
-        else:
-            chosen = self._drawn(scores_V)
+        greedy = self._sampling.temperature == 0
+        chosen = int(scores_V.argmax()) if greedy else self._drawn(scores_V)
         if self._sampling.repetition_penalty != 1.0:
             self._said.add(chosen)
         if self._mask is not None:
@@ -55,38 +59,62 @@ class Sampler:
             return scores_V
         allowed_V = self._mask.allowed()
         width = min(len(allowed_V), len(scores_V))  # embeddings may be padded beyond the vocabulary
+        if not allowed_V[:width].any():
+            raise ServingError(
+                "the answer can neither go on nor end: what it may say (its schema) allows no token"
+            )
         masked_V = np.full_like(scores_V, -np.inf)
         masked_V[:width] = np.where(allowed_V[:width], scores_V[:width], -np.inf)
         return masked_V
 
     def _drawn(self, scores_V: NDArray[np.float32]) -> int:
-        """One random number through the cumulated probabilities, in the order of the ids."""
-        ids, scores = top_k(scores_V.astype(np.float64) / self._sampling.temperature, self._sampling.top_k)
-        weights = np.exp(scores - scores.max())
-        weights *= top_p(weights / weights.sum(), self._sampling.top_p)
+        """The distribution function is inverted at one uniform number."""
+        sampling = self._sampling
+        ids, weights = kept(
+            scores_V.astype(np.float64) / sampling.temperature, sampling.top_k, sampling.top_p
+        )
         cumulated = weights.cumsum()
         place = int(cumulated.searchsorted(self._random.random() * cumulated[-1], side="right"))
+        # A uniform number next to 1 can round up to the total: the last token with a weight, then.
         return int(ids[min(place, int(weights.nonzero()[0][-1]))])
 
 
-def top_k(scores_V: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The ids, ascending, and scores of the k highest, and of those that equal the last of them; k = 0: of all."""
-    if not 0 < k < len(scores_V):
-        return np.arange(len(scores_V)), scores_V
-    least = np.partition(scores_V, -k)[-k]
-    ids = np.flatnonzero(scores_V >= least)
-    return ids, scores_V[ids]
+def kept(
+    scores_V: NDArray[np.float64], top_k: int, top_p: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The ids that both filters leave, and their weights, which need not sum to 1.
+
+    top_k: the k highest and those that equal the last of them; 0: all. top_p: of those, the smallest set of the
+    likeliest whose probabilities sum to it (Holtzman et al. 2020, arXiv:1904.09751); 1: all. The likeliest come first
+    where anything is filtered, else ids are in order.
+    """
+    size = len(scores_V)
+    weights_V = np.exp(scores_V - scores_V.max())
+    if not 0 < top_k < size:
+        if top_p >= 1.0:
+            return np.arange(size), weights_V
+        top_k = size
+    first = _CANDIDATES if top_k == size else max(_CANDIDATES, 2 * top_k)
+    for width in (min(size, first), size):
+        ids = _likeliest(scores_V, width)
+        weights = weights_V[ids]
+        if top_k < size:
+            weights[scores_V[ids] < scores_V[ids[top_k - 1]]] = 0.0
+        total = weights_V.sum() if top_k == size else weights.sum()
+        if top_p < 1.0:
+            outside = weights.cumsum() - weights >= top_p * total
+            outside[0] = False
+            weights[outside] = 0.0
+        if width == size or not weights[-1]:
+            break
+    return ids, weights
 
 
-def top_p(probabilities: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
-    """Which belong to the smallest set of the likeliest whose sum is at least p (Holtzman et al. 2020)."""
-    if p >= 1.0:
-        return np.ones(len(probabilities), dtype=bool)
-    ascending = probabilities.argsort(kind="stable")
-    keep = np.empty(len(probabilities), dtype=bool)
-    keep[ascending] = probabilities[ascending].cumsum() > 1.0 - p
-    keep[ascending[-1]] = True
-    return keep
+def _likeliest(scores_V: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """The ids of the highest scores, best first, the lower id first among equals."""
+    ids = np.argpartition(-scores_V, count - 1)[:count] if count < len(scores_V) else np.arange(len(scores_V))
+    found: NDArray[np.int64] = ids[np.lexsort((ids, -scores_V[ids]))]
+    return found
 
 
 def token_logprob(logits_V: NDArray[np.float32], token_id: int, num_top: int) -> TokenLogprob:
@@ -94,6 +122,5 @@ def token_logprob(logits_V: NDArray[np.float32], token_id: int, num_top: int) ->
     logits = logits_V.astype(np.float64)
     highest = logits.max()
     logits -= highest + np.log(np.exp(logits - highest).sum())
-    ids, _ = top_k(logits, num_top) if num_top else (np.empty(0, dtype=np.int64), logits)
-    best = sorted(ids.tolist(), key=lambda i: (-logits[i], i))[:num_top]
-    return TokenLogprob(token_id, float(logits[token_id]), tuple((i, float(logits[i])) for i in best))
+    best = _likeliest(logits, min(num_top, len(logits))) if num_top else ()
+    return TokenLogprob(token_id, float(logits[token_id]), tuple((int(i), float(logits[i])) for i in best))
