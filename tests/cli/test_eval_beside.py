@@ -1,4 +1,4 @@
-"""`luthier eval` of a trained model: its base is asked too, as far as the run says what with, and the cost is said first."""
+"""`luthier eval` of a trained model: its base is asked too, with what the run knows, and the cost is said first."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(6)
     ]
     write(folder / "rows.jsonl", [{"messages": one} for one in turns])
-    write(folder / "items.jsonl", [{"question": f"How long is {n}?", "answer": f"{n} m"} for n in range(8, 14)])
+    write(
+        folder / "items.jsonl", [{"question": f"How long is {n}?", "answer": f"{n} m"} for n in range(8, 14)]
+    )
     task = "items: items.jsonl\nname: lengths\ngraders: [exact]\ngeneration: {max_new_tokens: 4}\n"
     (folder / "task.yaml").write_text(task, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:

@@ -231,6 +231,11 @@ def _cells(entry: dict[str, Any], speed: bool) -> dict[str, str]:
     for grader in entry["graders"]:
         for figure in grader["figures"]:
             cells[f"{grader['grader']}: {figure['name']}"] = _with_interval(figure["value"], figure)
+        for name, counts in grader["tables"].items():
+            if counts and all(isinstance(count, int) for count in counts.values()):
+                cells[f"{grader['grader']}: {name}"] = ", ".join(
+                    f"{key} {count}" for key, count in counts.items()
+                )
     for one in entry["pass_at_k"]:
         cells[f"pass@{one['k']}"] = _with_interval(one["estimate"], one)
     if entry["noise"]:

@@ -21,8 +21,16 @@ _FEW_ANSWERS = 10
 
 
 def compliance(sets: Sequence[AskedSet], policy: AtLeast, confidence: float) -> Reason:
-    """Answers that end by themselves and are well-formed: not cut, no control tokens, no broken tool call."""
-    items = [item for one in sets for item in one.candidate.items]
+    """Answers that end by themselves and are well-formed: not cut, no control tokens, no broken tool call.
+
+    A choice that was scored is no answer that was written.
+    """
+    written = [one.candidate for one in sets if one.candidate.settings.decoding != "likelihood"]
+    items = [item for one in written for item in one.items]
+    if not items:
+        text = "no answer was written: the choices of these sets are scored"
+        asks_for = Word.HOLD if policy.required else None
+        return Reason("format", Outcome.NOT_MEASURED, text, None, policy.at_least, asks_for)
     counts = Counter(item.termination for item in items)
     good = sum(counts[word] for word in _ENDED)
     at_most = round(1 - policy.at_least, 12)
