@@ -65,7 +65,7 @@ def test_the_base_is_asked_in_every_way_that_the_run_knows_and_the_cost_comes_fi
     assert beside["results"][0]["num_passed"] == base["num_passed"]
     assert (beside["verdict"]["word"], beside["notes"]) == ("not enough evidence", [])
     assert "at most 24 questions: 12 here, 12 to base (zero-shot, 4-shot;" in found.stderr
-    shown = done("eval", "runs/one", "--task", "task.yaml", "--out", "all").stdout
+    shown = done("eval", "runs/one", "--items", "items.jsonl", "--max-new-tokens", "4", "--out", "all").stdout
     assert "base + 4-shot" in shown and "not enough evidence:" in shown
 
 

@@ -277,7 +277,8 @@ def side_by_side(
     from luthier.evaluation.stats import wilson_interval
 
     figures = [
-        next((figure for figure in one[0].figures if figure.name != "accuracy"), None) for one in scored
+        next((figure for first in one[:1] for figure in first.figures if figure.name != "accuracy"), None)
+        for one in scored
     ]
     named = next((figure.name for figure in figures if figure is not None), "")
     shown = Table(title=f"{task.name}: {len(task.items)} items", title_justify="left")
