@@ -280,10 +280,9 @@ def side_by_side(
         next((figure for first in one[:1] for figure in first.figures if figure.name != "accuracy"), None)
         for one in scored
     ]
-    named = next((figure.name for figure in figures if figure is not None), "")
+    named = [figure.name for figure in figures if figure is not None][:1]
     shown = Table(title=f"{task.name}: {len(task.items)} items", title_justify="left")
-    columns = ("", "right", "accuracy (95%)", named, "trained won/lost", "p")
-    for name in columns:
+    for name in ("", "right", "accuracy (95%)", *named, "trained won/lost", "p"):
         shown.add_column(name, overflow="fold")
     for place, result in enumerate(results):
         tally, figure = result.tally, figures[place]
@@ -293,7 +292,7 @@ def side_by_side(
             Text(result.label),
             f"{tally.num_passed}/{tally.num_graded}",
             f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})",
-            f"{figure.value:.3f}" if figure is not None else "",
+            *(f"{figure.value:.3f}" if figure is not None else "" for _ in named),
             f"{pair.wins}/{pair.losses}" if pair is not None else "",
             f"{pair.p_value:.2g}" if pair is not None else "",
         )
