@@ -2,11 +2,11 @@
 
 Every signal is a yes or no of one answer: it failed, it was refused, it was cut at the token limit, it was slow (longer
 than `latency_ratio` times the baseline's median, which is fixed after the baseline's first answers), it got a thumb
-down. The rule, for each signal: at looks after 8, 10, 13, 17, ... of the candidate's answers (each a quarter further),
-one-sided exact test of Fisher of candidate against baseline; alarm where its p is at most alpha / signals / (k (k + 1))
-at look k, and the candidate's share lies at least `margin` above the baseline's. The bounds of all looks and signals sum
-to alpha, so a candidate that is no worse is rolled back with at most that probability, however long it is watched:
-answers taken as independent of each other. Knows nothing of specialists, files or HTTP.
+down. For each signal, at looks after 8, 10, 13, 17, ... of the candidate's answers (each a quarter further), the
+one-sided exact test of Fisher holds candidate against baseline. Alarm at look k: p is at most alpha / signals / (k (k +
+1)), and the candidate's share lies at least `margin` above the baseline's. The bounds of all looks and signals sum to
+alpha, so a candidate that is no worse is rolled back with at most that probability however long it is watched, where
+answers are independent of each other. Knows nothing of specialists, files or HTTP.
 """
 
 import math

@@ -93,7 +93,7 @@ class Traffic:
         clock: Clock = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        """`dice`: numbers in [0, 1) that choose what a shadow sees. Raises ServingError where the file cannot be read."""
+        """`dice`: numbers in [0, 1), for what a shadow sees. Raises ServingError where the file cannot be read."""
         self.path = path
         self._clock, self._dice = clock, dice
         self._plans = _read(path) if path is not None and path.exists() else {}
