@@ -65,7 +65,7 @@ class Manner:
         text = as_text(tokenizer, ids)
         if tokenizer.encode(text, add_special_tokens=False) != list(ids):
             raise ServingError(
-                "the upstream takes text alone, and would read other tokens in this prompt's text than the specialist's "
+                "the upstream takes text alone, and would read other tokens in this prompt than the specialist's "
                 "template wrote: a message that quotes a control token would become that token. Choose a server that "
                 "takes token ids (vLLM, llama-server)"
             )
