@@ -8,6 +8,7 @@ upstream computes.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -42,13 +43,12 @@ async def open_openai_engine(
     is the longest silence, max_retries further attempts are made. probe_seconds: between two looks at its health.
     Raises Unavailable where it cannot be reached, ServingError where it cannot continue a prompt as it stands.
     """
-    import httpx
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, Timeout
 
     client = AsyncOpenAI(
         base_url=endpoint.url,
         api_key=api_key(endpoint),
-        timeout=httpx.Timeout(endpoint.timeout_seconds, connect=min(5.0, endpoint.timeout_seconds)),
+        timeout=Timeout(endpoint.timeout_seconds, connect=min(5.0, endpoint.timeout_seconds)),
         max_retries=endpoint.max_retries,
     )
     try:
@@ -198,9 +198,9 @@ class OpenAIEngine:
             self._idle.notify_all()
 
     async def _pieces(self, request: dict[str, Any]) -> AsyncIterator[Piece]:
-        import httpx
         import openai
 
+        http = _http()
         for attempts_left in range(self._endpoint.max_retries, -1, -1):
             begun = False
             try:
@@ -211,11 +211,11 @@ class OpenAIEngine:
                             yield piece
                             if piece.finish_reason is not None:
                                 return
-                raise httpx.RemoteProtocolError("the stream ended before the answer did")
+                raise ConnectionError("the stream ended before the answer did")
             except openai.APIStatusError as error:
                 raise self._refused(error) from error
-            except (openai.APIConnectionError, httpx.TransportError) as error:
-                slow = isinstance(error, openai.APITimeoutError | httpx.TimeoutException)
+            except (openai.APIConnectionError, http.TransportError, ConnectionError) as error:
+                slow = isinstance(error, (openai.APITimeoutError, http.TimeoutException))
                 # The client has tried again already where there was no answer at all.
                 if begun or not attempts_left or isinstance(error, openai.APIConnectionError):
                     raise self._broke(error, slow) from error
@@ -283,6 +283,13 @@ class OpenAIEngine:
         return ServingError(
             f"{name} is not mounted; mounted: {', '.join(filter(None, self._models)) or 'nothing'}"
         )
+
+
+def _http() -> Any:
+    """The HTTP library under the client, whose errors come through in the middle of a stream: httpx, or its successor."""
+    from openai import Timeout
+
+    return importlib.import_module(Timeout.__module__.partition(".")[0])
 
 
 def _seconds(text: str | None) -> float:
