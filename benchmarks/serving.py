@@ -6,7 +6,7 @@
     python benchmarks/serving.py --part memory          # 20 specialists on one base beside one
 
 Peers: `transformers serve` with and without continuous batching (pip install 'transformers[serving]') and `python -m
-llama_cpp.server` (pip install 'llama-cpp-python[server]'); one that is not installed is left out and said so. Each server
+llama_cpp.server` (pip install 'llama-cpp-python[server]'); what is not installed is left out and said so. Each server
 runs alone, in turn, as often as --rounds says, the order reversed every other round; the best round counts. Requests
 are chats with a system prompt in common, greedy, streamed, --tokens long.
 """

@@ -1,7 +1,8 @@
 """The models that serving is measured with: a base, its GGUF file, and adapters in both forms, random and on the disk.
 
 `smollm-135m`: the shape of SmolLM-135M (30 layers, 576 wide, 49,152 tokens) with random weights that never end an
-answer; `luthier-nano`: the model inside the package. What a random model says means nothing, and costs what any answer costs.
+answer; `luthier-nano`: the model inside the package. What a random model says means nothing, and
+costs what any answer costs.
 """
 
 import json

@@ -286,7 +286,7 @@ class OpenAIEngine:
 
 
 def _http() -> Any:
-    """The HTTP library under the client, whose errors come through in the middle of a stream: httpx, or its successor."""
+    """The HTTP library under the client, whose errors come through in the middle of a stream: httpx, or httpx2."""
     from openai import Timeout
 
     return importlib.import_module(Timeout.__module__.partition(".")[0])
