@@ -14,8 +14,8 @@ Knows nothing of files, batches, models or torch.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from luthier.chat.marked import Span, marked_tokens
 from luthier.chat.messages import Conversation, Message, ToolCall
 from luthier.chat.parse import Answer, AnswerTokens, parse_answer
 from luthier.chat.parts import Markup
-from luthier.chat.stream import AnswerStream
+from luthier.chat.stream import AnswerStream, PlainStream
 from luthier.errors import DataError, TemplateError
 from luthier.hashing import hash_json
 
@@ -107,10 +107,22 @@ class Renderer:
         """Take apart the ids that a model generated after a prompt."""
         return parse_answer(token_ids, self._answer_tokens, self._controls.decode)
 
-    def stream(self, stops: Sequence[str] = ()) -> AnswerStream:
-        """Takes apart one answer while it comes, as `parse` does the whole; it ends before the first stop text."""
+    def stream(self, stops: Sequence[str] = (), stop_ids: Collection[int] = ()) -> AnswerStream:
+        """Takes apart one answer while it comes, as `parse` does the whole; it ends before the first stop text.
+
+        `stop_ids`: further ids that end an answer.
+        """
+        controls, tokens = self._controls, self._answer_tokens
+        further = tuple(sorted(set(stop_ids) - set(tokens.stop_ids)))
+        tokens = replace(tokens, stop_ids=tokens.stop_ids + further) if further else tokens
+        return AnswerStream(tokens, controls.decode, byte_ids=controls.byte_ids, stops=stops)
+
+    def stream_text(self, stops: Sequence[str] = (), stop_ids: Collection[int] = ()) -> PlainStream:
+        """The same for ids that continue a raw text: nothing in them is reasoning or a tool call."""
         controls = self._controls
-        return AnswerStream(self._answer_tokens, controls.decode, byte_ids=controls.byte_ids, stops=stops)
+        return PlainStream(
+            {*self.stop_ids, *stop_ids}, controls.decode, byte_ids=controls.byte_ids, stops=stops
+        )
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids from the middle of a rendering, control tokens written out."""

@@ -154,3 +154,38 @@ class AnswerStream:
             calls += part.tool_calls
         self.num_tool_calls += len(calls)
         return Part(text, reasoning, tuple(calls))
+
+
+class PlainStream:
+    """The same for a text that continues a text: nothing in it is a mark."""
+
+    num_tool_calls = 0
+
+    def __init__(
+        self,
+        stop_ids: Collection[int],
+        decode: Callable[[list[int]], str],
+        *,
+        byte_ids: Collection[int] = (),
+        stops: Sequence[str] = (),
+    ) -> None:
+        self._stop_ids = stop_ids
+        self._text = TextStream(decode, byte_ids)
+        self._stops = StopTexts(stops)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stops.found
+
+    @property
+    def holds_text(self) -> bool:
+        return self._stops.holds
+
+    def take(self, token_id: int) -> Part:
+        return Part() if token_id in self._stop_ids else self.take_text(self._text.take(token_id))
+
+    def take_text(self, text: str) -> Part:
+        return Part(self._stops.take(text) if text else "")
+
+    def close(self) -> Part:
+        return Part(self._stops.take(self._text.close()) + self._stops.close())
