@@ -4,7 +4,7 @@ Stop texts end it, however an engine cuts its pieces; a limit in seconds ends it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from luthier.chat.parts import Part
@@ -23,7 +23,7 @@ async def answer(
     *,
     index: int,
     timeout_seconds: float,
-) -> AsyncIterator[Delta | Finished]:
+) -> AsyncGenerator[Delta | Finished, None]:
     """The deltas of answer number `index`, then how it finished. Closing it cancels the engine's work.
 
     Raises what the engine raises, and Overloaded where nothing came in time.

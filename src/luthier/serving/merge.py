@@ -1,7 +1,7 @@
 """Several streams as one, in the order in which their items come. Knows nothing of what they hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 _MOST_WAITING = 8
 
 
-async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncIterator[T]:
+async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
     """Every item of every stream. A stream is read no further than the reader follows. Closing it closes them all.
 
     The first error of a stream ends all the others and is raised.
