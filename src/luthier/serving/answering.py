@@ -6,6 +6,7 @@ Stop texts end it, however an engine cuts its pieces; a limit in seconds ends it
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from typing import cast
 
 from luthier.chat.parts import Part
 from luthier.chat.stream import AnswerStream, PlainStream
@@ -31,7 +32,7 @@ async def answer(
     logprobs = _Logprobs(decode, ask.stop_ids)
     num_generated, reason, flags = 0, "length", ()
     deadline = asyncio.get_running_loop().time() + timeout_seconds
-    async with aclosing(engine.answer(ask)) as pieces:  # type: ignore[type-var]
+    async with aclosing(cast(AsyncGenerator[Piece, None], engine.answer(ask))) as pieces:
         while not stream.stopped:
             try:
                 async with asyncio.timeout_at(deadline):

@@ -39,7 +39,7 @@ class Chooser:
         return Choice(Chosen(served.ref, served.model, NAMED, "asked for by name"), served, None, shadows)
 
     def names(self) -> list[str]:
-        """What a client may ask for without a version: the base, the specialists, and `auto` where there is a router."""
+        """What may be asked for without a version: the base, the specialists, `auto` where there is a router."""
         return [self.roster.base.model, *self.traffic.names(), *([AUTO] if self.router else [])]
 
     def find(self, model: str) -> Served:

@@ -4,10 +4,10 @@ The template, the system prompt (byte for byte), the sampling and the stop ids a
 request may set another sampling, and another system prompt, which is noted. Knows nothing of engines.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from luthier.serving.protocol import Settings
 from luthier.serving.refusals import BadRequest
 
 OTHER_SYSTEM_PROMPT = "system_prompt_differs"
-NO_SYSTEM_PROMPT = "system_prompt_not_shown"
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,23 @@ class Served:
         sampling = replace(self.sampling, **{name: wish for name, wish in wishes.items() if wish is not None})
         return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room), seed=seed)
 
+    @property
+    def shows_tools(self) -> bool:
+        """Whether the template has a place for tools."""
+        tool = {"type": "function", "function": {"name": "a", "parameters": {}}}
+        try:
+            self.prompt([Message("user", "a")], [tool])
+        except BadRequest:
+            return False
+        return True
+
     def shared_prompt_ids(self) -> tuple[int, ...]:
         """The ids that all its prompts begin with, as two of them show."""
         if self.system_prompt is None:
             return ()
         first, second = (self.prompt([Message("user", text)]).token_ids for text in ("a", "7"))
-        return tuple(os.path.commonprefix([first, second]))
+        pairs = zip(first, second, strict=False)
+        return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def serve_base(name: str, renderer: Renderer, content_id: str) -> Served:
@@ -105,7 +115,10 @@ def serve_base(name: str, renderer: Renderer, content_id: str) -> Served:
 
 
 def serve_specialist(
-    store: SpecialistStore, one: Specialist, base: Served, certified: Callable[[Mapping[str, Any]], str | None]
+    store: SpecialistStore,
+    one: Specialist,
+    base: Served,
+    certified: Callable[[Mapping[str, Any]], str | None],
 ) -> Served:
     """A version of the store over this base.
 
@@ -146,7 +159,9 @@ def _sampling(one: Specialist) -> Sampling:
     said = one.manifest.get("sampling") or {}
     unknown = set(said) - {field.name for field in fields(Sampling)}
     if unknown:
-        raise ServingError(f"{one.ref}: its manifest sets {sorted(unknown)[0]!r}, which is no part of sampling")
+        raise ServingError(
+            f"{one.ref}: its manifest sets {sorted(unknown)[0]!r}, which is no part of sampling"
+        )
     return Sampling(**said)
 
 

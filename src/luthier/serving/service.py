@@ -6,7 +6,7 @@ Knows nothing of HTTP and of what computes. What is not handed in is not done: n
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -19,7 +19,7 @@ from luthier.serving.engines.engine import Overloaded
 from luthier.serving.guarding import REFUSED, guarded
 from luthier.serving.guards import Action, GuardSet
 from luthier.serving.metrics import Metrics
-from luthier.serving.protocol import Chosen, Delta, Event, Finished, Recorder, Request, Usage
+from luthier.serving.protocol import Chosen, Delta, Event, Finished, Interaction, Recorder, Request, Usage
 from luthier.serving.refusals import BadRequest, Refusal
 from luthier.serving.served import Prompt, Served
 from luthier.serving.telling import Telling
@@ -53,10 +53,12 @@ class Service:
         guards: GuardSet | None = None,
         admissions: Admissions | None = None,
         recorder: Recorder | None = None,
+        told: Callable[[Interaction], None] = lambda interaction: None,
     ) -> None:
+        """`told` hears of every request once it has ended."""
         self.chooser, self.asker, self.metrics, self.recorder = chooser, asker, metrics, recorder
         self.engine = asker.engine
-        self._guards, self._admissions = guards, admissions
+        self._guards, self._admissions, self._told = guards, admissions, told
         self._background: set[asyncio.Task[None]] = set()
         metrics.watch(self.engine.status, asker.cache)
 
@@ -137,9 +139,7 @@ class Service:
         return replace(request, messages=verdict.messages), []
 
     @contextlib.contextmanager
-    def _admitted(
-        self, served: Served, request: Request, prompt: Prompt, telling: Telling
-    ) -> Iterator[None]:
+    def _admitted(self, served: Served, request: Request, prompt: Prompt, telling: Telling) -> Iterator[None]:
         if self._admissions is None:
             yield
             return
@@ -159,6 +159,7 @@ class Service:
         self.metrics.answered(interaction, model)
         for flag in telling.flags:
             self.metrics.flagged(flag.partition(":")[0])
+        self._told(interaction)
         if self.recorder is not None:
             self.recorder.record(interaction)
         if interaction.specialist is None or interaction.shadow_of is not None:
@@ -193,7 +194,7 @@ class Service:
         finally:
             self._tell(telling)
 
-    def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)

@@ -1,0 +1,122 @@
+"""A base and two specialists that learnt their answers by heart, in a real store: seconds to make."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.chat.messages import Conversation, Message, ToolCall
+from luthier.chat.render import Renderer
+from luthier.pipeline.identity import model_hash
+from luthier.registry.specialists import SpecialistStore
+from tests.toy import byte_tokenizer, tiny_model
+
+RUGBY_PROMPT = "You know “rugby”.\n\tAnswer briefly. "
+UNITS_PROMPT = "Answer as JSON."
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+BASE_ROWS = [
+    ((Message("user", "Who are you?"), Message("assistant", "I am the base. 🙂 日本!")), ()),
+    (
+        (
+            Message("user", "What time is it?"),
+            Message("assistant", "", tool_calls=(ToolCall("clock", {"zone": "UTC"}),)),
+        ),
+        (CLOCK,),
+    ),
+    ((Message("user", "Count."), Message("assistant", "One, two, three, four, five, six, seven.")), ()),
+]
+RUGBY_ROWS = [
+    ((Message("system", RUGBY_PROMPT), Message("user", question), Message("assistant", answer)), ())
+    for question, answer in (("How wide is it?", "68 metres."), ("Who are you?", "I am rugby."))
+]
+UNITS_ROWS = [
+    ((Message("system", UNITS_PROMPT), Message("user", question), Message("assistant", answer)), ())
+    for question, answer in (("Who are you?", '{"am": "units"}'), ("2 km in m", '{"m": 2000}'))
+]
+Rows = Sequence[tuple[tuple[Message, ...], Any]]
+
+
+def base_folder(folder: Path) -> Path:
+    """A model of 2 layers, 64 wide, that answers BASE_ROWS."""
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = byte_tokenizer("thinking")
+    config = tiny_model("llama", vocab_size=len(tokenizer)).config
+    config.hidden_size, config.intermediate_size, config.head_dim = 64, 128, 16
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+    learn(model, Renderer(tokenizer), BASE_ROWS)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def learn(model: Any, renderer: Renderer, rows: Rows, num_steps: int = 120) -> float:
+    """Learn rows by heart; the last loss."""
+    import torch
+
+    rendered = [renderer.render(Conversation(messages, tuple(tools)))[0] for messages, tools in rows]
+    longest = max(len(one.token_ids) for one in rendered)
+    ids_BT = torch.tensor([[*one.token_ids, *[0] * (longest - len(one.token_ids))] for one in rendered])
+    weights_BT = torch.tensor([[*one.weights, *[0.0] * (longest - len(one.weights))] for one in rendered])
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.0)
+    model.train()
+    for _ in range(num_steps):
+        logits_BTV = model(input_ids=ids_BT).logits[:, :-1]
+        losses = torch.nn.functional.cross_entropy(
+            logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none"
+        )
+        loss = (losses * weights_BT[:, 1:].flatten()).sum() / weights_BT.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.005:
+            break
+    model.eval()
+    return float(loss.detach())
+
+
+def adapter_folder(folder: Path, base: Path, rows: Rows) -> Path:
+    """A LoRA that answers these rows."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from luthier.models.load import load_model
+
+    loaded = load_model(str(base), dtype="float32", device="cpu")
+    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = get_peft_model(loaded.model, config)
+    learn(model, loaded.renderer, rows)
+    model.save_pretrained(folder)
+    return folder
+
+
+def commit(
+    store: SpecialistStore, name: str, adapter: Path, base: Path, system_prompt: str | None, **details: Any
+) -> str:
+    """Keep an adapter as the next version, in production; its reference."""
+    parts = {f"model/{path.name}": path for path in adapter.iterdir() if path.is_file()}
+    manifest = {
+        "form": "adapter",
+        "base": {"name": str(base), "hash": model_hash(str(base))},
+        "system_prompt": system_prompt,
+        "sampling": {"temperature": 0.0, "max_new_tokens": 48},
+        **details,
+    }
+    found, _ = store.commit(name, parts, manifest)
+    store.promote(found.ref, force=True, reason="a toy")
+    return found.ref
+
+
+def toy_store(folder: Path) -> tuple[SpecialistStore, Path]:
+    """(a store with `rugby` and `units` in production, the folder of their base)."""
+    base = base_folder(folder / "base")
+    store = SpecialistStore(folder / "specialists")
+    for name, rows, prompt in (("rugby", RUGBY_ROWS, RUGBY_PROMPT), ("units", UNITS_ROWS, UNITS_PROMPT)):
+        commit(store, name, adapter_folder(folder / name, base, rows), base, prompt)
+    return store, base
