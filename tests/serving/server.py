@@ -1,4 +1,4 @@
-"""A real server in a thread: uvicorn on a free port, over the plain engine and a real store."""
+"""A real server in a thread: uvicorn on a free port, over the embedded engine and a real store."""
 
 import asyncio
 import threading
@@ -16,6 +16,8 @@ from luthier.serving.admissions import KeyAdmissions
 from luthier.serving.asking import Asker, ServiceLimits
 from luthier.serving.cache import AnswerCache
 from luthier.serving.choosing import Chooser
+from luthier.serving.engines.engine import Engine
+from luthier.serving.engines.torch.engine import open_torch_engine
 from luthier.serving.gateway.app import make_app
 from luthier.serving.gateway.bounds import Bounds
 from luthier.serving.gateway.door import LOOPBACK
@@ -28,7 +30,6 @@ from luthier.serving.served import serve_base
 from luthier.serving.service import Service
 from luthier.serving.start import mount_all, wanted_specialists
 from luthier.serving.traffic import Traffic
-from tests.serving.plain_engine import PlainEngine
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Running:
     url: str
     port: int
     gateway: Gateway
-    engine: PlainEngine
+    engine: Engine
     server: Server
     loop: asyncio.AbstractEventLoop
     interactions: list[Interaction]
@@ -68,9 +69,9 @@ class Running:
 
 async def open_gateway(
     store: SpecialistStore, base: Path, settings: Settings, interactions: list[Interaction]
-) -> tuple[Gateway, PlainEngine]:
-    """The whole service, as `luthier serve` puts it together, over the plain engine."""
-    engine = PlainEngine(str(base), **settings.engine)
+) -> tuple[Gateway, Engine]:
+    """The whole service, as `luthier serve` puts it together."""
+    engine = await open_torch_engine(str(base), dtype="float32", device="cpu", **settings.engine)
     served = serve_base("toy-base", load_model(str(base)).renderer, model_hash(str(base)))
     traffic = Traffic()
     wanted = wanted_specialists(store, ())

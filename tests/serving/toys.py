@@ -1,6 +1,7 @@
 """A base and two specialists that learnt their answers by heart, in a real store: seconds to make."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,43 @@ from tests.toy import byte_tokenizer, tiny_model
 RUGBY_PROMPT = "You know “rugby”.\n\tAnswer briefly. "
 UNITS_PROMPT = "Answer as JSON."
 CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is asked and what is learnt by heart. `endless`: the end of the answer is not learnt."""
+
+    question: str
+    answer: str
+    system: str | None = None
+    calls: tuple[ToolCall, ...] = ()
+    endless: bool = False
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        system = () if self.system is None else (Message("system", self.system),)
+        return (*system, Message("user", self.question))
+
+    @property
+    def conversation(self) -> Conversation:
+        answer = Message("assistant", self.answer, tool_calls=self.calls)
+        return Conversation((*self.prompt, answer), (CLOCK,) if self.calls else ())
+
+
 BASE_ROWS = [
-    ((Message("user", "Who are you?"), Message("assistant", "I am the base. 🙂 日本!")), ()),
-    (
-        (
-            Message("user", "What time is it?"),
-            Message("assistant", "", tool_calls=(ToolCall("clock", {"zone": "UTC"}),)),
-        ),
-        (CLOCK,),
-    ),
-    ((Message("user", "Count."), Message("assistant", "One, two, three, four, five, six, seven.")), ()),
+    Row("Who are you?", "I am the base. 🙂 日本!"),
+    Row("What time is it?", "", calls=(ToolCall("clock", {"zone": "UTC"}),)),
+    Row("Count.", "One, two, three, four, five, six, seven."),
+    Row("Sing.", " la" * 60, endless=True),
 ]
 RUGBY_ROWS = [
-    ((Message("system", RUGBY_PROMPT), Message("user", question), Message("assistant", answer)), ())
-    for question, answer in (("How wide is it?", "68 metres."), ("Who are you?", "I am rugby."))
+    Row("How wide is it?", "68 metres.", RUGBY_PROMPT),
+    Row("Who are you?", "I am rugby.", RUGBY_PROMPT),
 ]
 UNITS_ROWS = [
-    ((Message("system", UNITS_PROMPT), Message("user", question), Message("assistant", answer)), ())
-    for question, answer in (("Who are you?", '{"am": "units"}'), ("2 km in m", '{"m": 2000}'))
+    Row("Who are you?", '{"am": "units"}', UNITS_PROMPT),
+    Row("2 km in m", '{"m": 2000}', UNITS_PROMPT),
 ]
-Rows = Sequence[tuple[tuple[Message, ...], Any]]
 
 
 def base_folder(folder: Path) -> Path:
@@ -53,14 +71,17 @@ def base_folder(folder: Path) -> Path:
     return folder
 
 
-def learn(model: Any, renderer: Renderer, rows: Rows, num_steps: int = 120) -> float:
+def learn(model: Any, renderer: Renderer, rows: Sequence[Row], num_steps: int = 120) -> float:
     """Learn rows by heart; the last loss."""
     import torch
 
-    rendered = [renderer.render(Conversation(messages, tuple(tools)))[0] for messages, tools in rows]
+    rendered = [renderer.render(row.conversation)[0] for row in rows]
     longest = max(len(one.token_ids) for one in rendered)
     ids_BT = torch.tensor([[*one.token_ids, *[0] * (longest - len(one.token_ids))] for one in rendered])
     weights_BT = torch.tensor([[*one.weights, *[0.0] * (longest - len(one.weights))] for one in rendered])
+    for number, row in enumerate(rows):
+        if row.endless:
+            weights_BT[number, len(rendered[number].token_ids) - 3 :] = 0.0
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.0)
     model.train()
@@ -73,13 +94,13 @@ def learn(model: Any, renderer: Renderer, rows: Rows, num_steps: int = 120) -> f
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if loss.item() < 0.005:
+        if loss.item() < 0.02:
             break
     model.eval()
     return float(loss.detach())
 
 
-def adapter_folder(folder: Path, base: Path, rows: Rows) -> Path:
+def adapter_folder(folder: Path, base: Path, rows: Sequence[Row]) -> Path:
     """A LoRA that answers these rows."""
     import torch
     from peft import LoraConfig, get_peft_model

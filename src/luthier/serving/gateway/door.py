@@ -66,7 +66,8 @@ class Door:
                 response.headers["Connection"] = "close"
                 await response(scope, receive, write)
             else:
-                await self._app(_as_json(scope), _replay(body or b"", receive), write)  # type: ignore[arg-type]
+                _call_it_json(scope)
+                await self._app(scope, _replay(body or b"", receive), write)  # type: ignore[arg-type]
         except ClientGone:
             status = CLIENT_GONE
         finally:
@@ -148,12 +149,11 @@ def _host_name(host: str) -> str:
     return name.lower().rstrip(".")
 
 
-def _as_json(scope: Scope) -> Scope:
-    """Every body here is JSON, whatever a client calls it: curl calls all it sends a form."""
-    if scope["method"] != "POST":
-        return scope
-    headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
-    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+def _call_it_json(scope: Scope) -> None:
+    """Every body here is JSON, whatever a client calls it: curl calls all that it sends a form."""
+    if scope["method"] == "POST":
+        others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+        scope["headers"] = [*others, (b"content-type", b"application/json")]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
