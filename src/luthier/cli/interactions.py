@@ -37,36 +37,18 @@ def list_interactions(
     json: Json = False,
 ) -> None:
     """List interactions, the newest last."""
-    from rich.table import Table
-    from rich.text import Text
-
     from luthier.serving.recorder import read_interactions
 
     found = read_interactions(record, since=_time(since), specialist=specialist, limit=limit)
     if json:
         print_json([_shown(one) for one in found])
         return
-    table = Table(
-        "id", "time", "specialist", "outcome", "tokens", "seconds", "said", "asked", box=None, pad_edge=False
-    )
+    screen = console()
     for one in found:
         it = one.interaction
-        cells = (
-            *(
-                it.id,
-                it.created[:19],
-                it.specialist or "base",
-                f"{it.outcome}{' (shadow)' if it.shadow_of else ''}",
-            ),
-            *(
-                f"{it.usage.num_prompt}+{it.usage.num_generated}",
-                f"{it.total_seconds:.2f}",
-                _said(one),
-                _asked(one),
-            ),
-        )
-        table.add_row(*map(Text, cells))  # as texts: what people wrote is no markup
-    console().print(table)
+        outcome = f"{it.outcome}{' (shadow)' if it.shadow_of else ''}"
+        cells = (it.id, it.created[:19], f"{it.specialist or 'base':<16}", outcome, _said(one), _asked(one))
+        screen.print("  ".join(filter(None, cells)), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -144,7 +126,7 @@ def _time(since: str | None) -> str | None:
         raise ConfigError(
             f"--since {since!r}: expected a time such as 2026-11-21 or 2026-11-21T08:30"
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()[:19]
 
 
 def _shown(one: "Recorded") -> dict[str, Any]:

@@ -78,6 +78,27 @@ class Admin:
         plans = {name: _shown(self._traffic.plan(name)) for name in self._traffic.names()}
         return {"mounted": sorted(self._mounts.mounted()), "plans": plans}
 
+    async def restore(self) -> None:
+        """At the start: mount what the plans of the last time need.
+
+        Raises LuthierError where a version that answers cannot be mounted; of others it is logged.
+        """
+        async with self._one_at_a_time:
+            answering = {
+                share.specialist
+                for name in self._traffic.names()
+                for share in self._traffic.plan(name).shares
+            }
+            for ref in sorted(self._traffic.specialists()):
+                try:
+                    await self._mounted(ref)
+                except LuthierError as error:
+                    if ref in answering:
+                        raise
+                    _log.warning(
+                        "%s is kept for a rollback or a shadow and cannot be mounted: %s", ref, error
+                    )
+
     async def load(self, specialist: str) -> Plan | None:
         """Mount a version. It answers under its name where that is new, else only when it is asked for by number."""
         async with self._one_at_a_time:
