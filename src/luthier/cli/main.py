@@ -22,8 +22,10 @@ from luthier.cli import (
     evaluate,
     export,
     gate,
+    guard,
     imports,
     judge,
+    knowledge,
     methods,
     models,
     ollama,
@@ -81,6 +83,8 @@ app.add_typer(ollama.app, name="ollama")
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(router.app, name="router")
+app.add_typer(guard.app, name="guard")
+app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")
