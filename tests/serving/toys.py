@@ -37,12 +37,6 @@ class Row:
         return Conversation((*self.prompt, answer), (CLOCK,) if self.calls else ())
 
 
-BASE_ROWS = [
-    Row("Who are you?", "I am the base. 🙂 日本!"),
-    Row("What time is it?", "", calls=(ToolCall("clock", {"zone": "UTC"}),)),
-    Row("Count.", "One, two, three, four, five, six, seven."),
-    Row("Sing.", " la" * 60, endless=True),
-]
 RUGBY_ROWS = [
     Row("How wide is it?", "68 metres.", RUGBY_PROMPT),
     Row("Who are you?", "I am rugby.", RUGBY_PROMPT),
@@ -50,6 +44,14 @@ RUGBY_ROWS = [
 UNITS_ROWS = [
     Row("Who are you?", '{"am": "units"}', UNITS_PROMPT),
     Row("2 km in m", '{"m": 2000}', UNITS_PROMPT),
+]
+BASE_ROWS = [
+    Row("Who are you?", "I am the base. 🙂 日本!"),
+    Row("What time is it?", "", calls=(ToolCall("clock", {"zone": "UTC"}),)),
+    Row("Count.", "One, two, three, four, five, six, seven."),
+    Row("Sing.", " la" * 60, endless=True),
+    # A token that the base never says is one that no adapter over frozen embeddings can make it say.
+    *(Row(f"Say {n}.", row.answer) for n, row in enumerate([*RUGBY_ROWS, *UNITS_ROWS])),
 ]
 
 
@@ -93,6 +95,7 @@ def learn(model: Any, renderer: Renderer, rows: Sequence[Row], num_steps: int = 
         loss = (losses * weights_BT[:, 1:].flatten()).sum() / weights_BT.sum()
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if loss.item() < 0.02:
             break

@@ -3,9 +3,9 @@
     score(q, d) = sum over t in q of  idf(t) * f(t, d) * (k1 + 1) / (f(t, d) + k1 * (1 - b + b * |d| / mean |d|))
     idf(t) = log(1 + (N - n(t) + 0.5) / (n(t) + 0.5))
 
-Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009); the idf is Lucene's, which
-is never negative. Terms are 64-bit hashes, so that counts of single documents can be joined without a common vocabulary.
-Knows nothing of documents and files.
+Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009); the idf is Lucene's,
+which is never negative. Terms are 64-bit hashes, so that counts of single documents can be joined without a common
+vocabulary. Knows nothing of documents and files.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ class Index:
     num_pieces: int
 
     def scores(self, question: str) -> NDArray[np.float32]:
-        """(C,): of every piece; 0 where no word of the question stands in it. A word that is asked twice counts twice."""
+        """(C,): of every piece; 0 where no word of the question is in it. A word that is asked twice counts twice."""
         found = np.zeros(self.num_pieces, np.float32)
         for term, times in Counter(terms(question)).items():
             hashed = np.uint64(hash_term(term))
