@@ -1,8 +1,8 @@
 """What rows have computed so far: the keys and values of their tokens, in every layer.
 
 A row that still reads its prompt has a `RowCache` of its own. A row that answers lies in a `Pool` with others of about
-its length, so that one call attends for all of them: pools have capacities of powers of two, and a row that outgrows its
-pool moves to the next. In a pool rows lie side by side from slot 0; a row that leaves is replaced by the last one.
+its length, so that one call attends for all of them: pools have capacities of powers of two, and a row that outgrows
+its pool moves to the next. In a pool rows lie side by side from slot 0; a row that leaves is replaced by the last one.
 This file knows nothing of models, tokens or adapters.
 """
 
@@ -89,7 +89,7 @@ R = TypeVar("R", bound=InPool)
 
 
 class Pool(Generic[R]):
-    """Rows of at most `capacity` tokens: for each layer (slots, heads, capacity, width), the first `len(rows)` in use."""
+    """Rows of at most `capacity` tokens: for each layer (slots, heads, capacity, width), `len(rows)` in use."""
 
     def __init__(self, shape: CacheShape, capacity: int) -> None:
         self.shape, self.capacity = shape, capacity

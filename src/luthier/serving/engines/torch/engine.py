@@ -55,6 +55,7 @@ class TorchEngine:
             _log.warning("%s answers one row at a time: %s", loaded.name, self._built.why_alone)
         self._base = Specialist(None, None, as_ids(()))
         self._mounted: dict[str, Specialist] = {}
+        self._mounting: set[str] = set()
         self._leaving: dict[Specialist, asyncio.Future[None]] = {}
         self._num_asks = 0
         self._closed = False
@@ -68,18 +69,19 @@ class TorchEngine:
     async def mount(self, specialist: Mounted) -> None:
         """See Engine.mount. Files are read beside the answers that run; laying takes the time between two steps."""
         self._check_open()
-        if specialist.name in self._mounted:
-            raise ServingError(f"{specialist.name} is mounted already; unmount it first")
-        laid = None
-        if specialist.adapter is not None:
-            overlay = await asyncio.to_thread(self._read, Path(specialist.adapter))
-            self._check_open()
-            laid = await self._in_worker(lambda: self._built.lay(overlay))
-        if specialist.name in self._mounted:
-            raise ServingError(f"{specialist.name} was mounted twice at the same time")
-        self._mounted[specialist.name] = Specialist(
-            specialist.name, laid, as_ids(specialist.shared_prompt_ids)
-        )
+        name, adapter = specialist.name, specialist.adapter
+        if name in self._mounted or name in self._mounting:
+            raise ServingError(f"{name} is mounted already; unmount it first")
+        self._mounting.add(name)
+        try:
+            laid = None
+            if adapter is not None:
+                overlay = await asyncio.to_thread(self._read, Path(adapter))
+                self._check_open()
+                laid = await self._in_worker(lambda: self._built.lay(overlay))
+            self._mounted[name] = Specialist(name, laid, as_ids(specialist.shared_prompt_ids))
+        finally:
+            self._mounting.discard(name)
 
     def _read(self, folder: Path) -> Overlay:
         loaded = self._loaded
@@ -92,7 +94,10 @@ class TorchEngine:
             raise ServingError(f"{name} is not mounted; mounted: {', '.join(self._mounted) or 'nothing'}")
         if specialist.num_asks:
             self._leaving[specialist] = asyncio.get_running_loop().create_future()
-            await self._leaving.pop(specialist)
+            try:
+                await self._leaving[specialist]
+            finally:
+                del self._leaving[specialist]
         laid = specialist.laid
         if laid is not None and self._worker.broken is None and not self._closed:
             await self._in_worker(lambda: self._built.take_off(laid))

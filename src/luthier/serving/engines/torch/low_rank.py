@@ -3,8 +3,9 @@
     change = ((x A^T) * own) B          A (ranks, in) and B (ranks, out) of several adapters, stacked
 
 `own` (rows, ranks) is 1 where a rank belongs to the adapter of the row and 0 elsewhere: each row gets the change of its
-own adapter, and each matrix is read once, in place. A block holds a number of ranks for every site of the model; what no
-adapter wrote takes no memory (the system hands out zeroed pages as they are written). Knows nothing of files or rows.
+own adapter, and each matrix is read once, in place. A block holds a number of ranks for every site of the model; what
+no adapter wrote takes no memory (the system hands out zeroed pages as they are written).
+This file knows nothing of files or rows.
 """
 
 from collections.abc import Mapping

@@ -131,6 +131,10 @@ def _read(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[dict[
         ) from error
     if not isinstance(config, dict):
         raise ServingError(f"{config_file}: expected an object, got {type(config).__name__}")
+    if spoilt := next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None):
+        raise ServingError(
+            f"{weights}: {spoilt} holds numbers that are not finite; train or fetch the adapter again"
+        )
     return config, {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
@@ -198,7 +202,8 @@ def _gain(files: _Files, site: str, a_RI: Tensor, b_OR: Tensor, magnitude_O: Ten
     weight: Any = module.weight
     whole = (weight.T if transposed else weight).to(a_RI.dtype) + b_OR @ a_RI
     files.expect(f"{site}.{_MAGNITUDE}", magnitude_O, (len(whole),))
-    return magnitude_O / torch.linalg.vector_norm(whole, dim=1)
+    lengths_O: Tensor = torch.linalg.vector_norm(whole, dim=1)
+    return magnitude_O / lengths_O
 
 
 def _only_the_product(files: _Files, site: str, gain_O: Tensor) -> Scale:

@@ -146,7 +146,6 @@ class Sites:
 
     def __init__(self, model: nn.Module, stacks: Stacks) -> None:
         self._model, self._stacks = model, stacks
-        self._changed: set[str] = set()
 
     def lay(self, overlay: Overlay) -> Laid:
         """Make an adapter ready for plans. Raises ServingError where a layer cannot take it."""
@@ -161,10 +160,16 @@ class Sites:
             self._stacks.remove(laid.place)
 
     def _change(self, site: str, change: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
-        if site not in self._changed:
-            module: Any = self._model.get_submodule(site)
-            module.forward = change(site, module.forward)
-            self._changed.add(site)
+        module: Any = self._model.get_submodule(site)
+        if not hasattr(
+            module.forward, _MARK
+        ):  # what stands there asks for the plan of the thread, whoever made it
+            forward = change(site, module.forward)
+            setattr(forward, _MARK, True)
+            module.forward = forward
+
+
+_MARK = "goes_through_adapters"
 
 
 def _adapted_linear(site: str, base: Callable[..., Any]) -> Callable[..., Any]:
