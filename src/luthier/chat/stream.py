@@ -6,6 +6,7 @@ Each token costs the same: only the last few are decoded, behind those that were
 
 from collections.abc import Callable, Collection, Sequence
 
+from luthier.chat.messages import ToolCall
 from luthier.chat.parse import AnswerTokens, MarkSplitter, beginning_at_the_end, marks_as_text
 from luthier.chat.parts import Markup, Part, Parts
 
@@ -144,7 +145,8 @@ class AnswerStream:
         return [*self._marks.take(self._text.close()), *self._marks.close()]
 
     def _shown(self, pieces: Sequence[str | Markup]) -> Part:
-        text, reasoning, calls = "", "", []
+        text, reasoning = "", ""
+        calls: list[ToolCall] = []
         for piece in pieces:
             if self._stops.found:
                 break

@@ -31,7 +31,9 @@ def serve(
     router: Annotated[
         Path | None, typer.Option(help="A router's folder: the model `auto` chooses who answers.")
     ] = None,
-    guards: Annotated[Path | None, typer.Option(help="A policy of guards (YAML). Default: no guards.")] = None,
+    guards: Annotated[
+        Path | None, typer.Option(help="A policy of guards (YAML). Default: no guards.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     keys: Annotated[
@@ -44,13 +46,13 @@ def serve(
     traffic: Annotated[
         Path | None, typer.Option(help="Where plans (shares, canaries) are kept. Default: beside the store.")
     ] = None,
-    reload: Annotated[
-        bool, typer.Option("--reload", help="Follow promotions while it runs.")
-    ] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Follow promotions while it runs.")] = False,
     max_batch: Annotated[int, typer.Option(min=1, help="Answers at a time.")] = 16,
     max_queue: Annotated[int, typer.Option(min=0, help="How many may wait; more are sent away (429).")] = 256,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 4096,
-    cache_mb: Annotated[float, typer.Option(min=0, help="Room for answers of temperature 0; 0: none.")] = 64.0,
+    cache_mb: Annotated[
+        float, typer.Option(min=0, help="Room for answers of temperature 0; 0: none.")
+    ] = 64.0,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     allow_host: Annotated[
@@ -63,7 +65,7 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write texts into the log too.")] = False,
 ) -> None:
     """Serve specialists on one base: OpenAI's API at /v1, Ollama's at /api."""
-    from luthier.serving.launch import Wanted, launch
+    from luthier.serving.launch import Told, Wanted, launch
 
     quiet_libraries()
     store, found = _specialists(specialists or [])
@@ -92,7 +94,7 @@ def serve(
         grace_seconds=grace_seconds,
         log_prompts=log_prompts,
     )
-    launch(wanted, store, found, warn=_warn, started=lambda port, names: _tell(wanted, port, names))
+    launch(wanted, store, found, Told(_warn, lambda port, names: _tell(wanted, port, names)))
 
 
 def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Specialist]]":
@@ -136,11 +138,11 @@ def _tell(wanted: "Wanted", port: int, names: Sequence[str]) -> None:
     key = "YOUR-KEY" if wanted.keys else "none"
     header = f" -H 'Authorization: Bearer {key}'" if wanted.keys else ""
     model = names[1] if len(names) > 1 else names[0]
-    question = '{"model": "%s", "messages": [{"role": "user", "content": "Hello!"}]}' % model
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     for line in (
         f"serving {', '.join(names)} at {url}",
         f"Open WebUI:      Connections > OpenAI API: URL {url}/v1, key {key}   (or Ollama API: URL {url})",
         f"editor plug-in:  provider OpenAI-compatible: base URL {url}/v1, key {key}, model {model}",
-        f"curl:            curl {url}/v1/chat/completions{header} -d '{question}'",
+        f"curl:            curl {url}/v1/chat/completions{header} -d '{body}'",
     ):
         console().print(line, markup=False, soft_wrap=True)

@@ -35,13 +35,13 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
     try:
         running = len(tasks)
         while running:
-            item = await items.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
+            found = await items.get()
+            if isinstance(found, BaseException):
+                raise found
+            if found is None:
                 running -= 1
             else:
-                yield item
+                yield found
     finally:
         for task in tasks:
             task.cancel()

@@ -174,11 +174,11 @@ class Service:
             return
         self.metrics.flagged("canary_rolled_back")
         if rollback.specialist not in self.chooser.traffic.specialists():
-            self._run(self.chooser.roster.unmount(rollback.specialist))
+            self.run_behind(self.chooser.roster.unmount(rollback.specialist))
 
     def _ask_unseen(self, served: Served, request: Request) -> None:
         if len(self._background) < _MOST_SHADOWS:
-            self._run(self._shadow(served, request))
+            self.run_behind(self._shadow(served, request))
 
     async def _shadow(self, served: Served, request: Request) -> None:
         """An answer that is recorded and never shown."""
@@ -194,7 +194,8 @@ class Service:
         finally:
             self._tell(telling)
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
+    def run_behind(self, work: Coroutine[None, None, None]) -> None:
+        """Work beside the answers; it ends with the service, and what goes wrong in it is logged."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)
