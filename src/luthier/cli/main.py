@@ -24,7 +24,9 @@ from luthier.cli import (
     gate,
     guard,
     imports,
+    interactions,
     judge,
+    keys,
     knowledge,
     methods,
     models,
@@ -85,6 +87,8 @@ app.command("chat")(chat.chat)
 app.add_typer(router.app, name="router")
 app.add_typer(guard.app, name="guard")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(keys.app, name="keys")
+app.add_typer(interactions.app, name="interactions")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")

@@ -82,10 +82,10 @@ async def orchestrate(
         raise ServingError("expected a question of the user to split; the request has none")
     decision = plan.route(question)
     candidates = _candidates(question, decision, plan)
-    if len(candidates) < 2:
-        parts, how, why = (Part(decision.specialist, question),), "whole", decision.why
-    else:
+    if len(candidates) > 1:
         parts, how, why = await _split(question, candidates, plan, ask, ask_json, timeout_seconds)
+    else:
+        parts, how, why = _whole(decision.specialist, question, decision.why)
     answered = await _ask_all(parts, ask, timeout_seconds)
     return Orchestrated(joined(answered), answered, how, why)
 
@@ -110,6 +110,13 @@ def _candidates(question: str, decision: Decision, router: Router) -> tuple[str,
 _How = Literal["whole", "planned", "clauses"]
 
 
+_Parts = tuple[tuple[Part, ...], _How, str]
+
+
+def _whole(specialist: str | None, question: str, why: str) -> _Parts:
+    return (Part(specialist, question),), "whole", why
+
+
 async def _split(
     question: str,
     candidates: Sequence[str],
@@ -117,7 +124,7 @@ async def _split(
     ask: Ask,
     ask_json: AskJson | None,
     timeout_seconds: float,
-) -> tuple[tuple[Part, ...], _How, str]:
+) -> _Parts:
     try:
         async with asyncio.timeout(timeout_seconds):
             prompt = _prompt(question, candidates)
@@ -132,7 +139,7 @@ async def _split(
     parts = by_clauses(question, candidates, router)
     if len(parts) > 1:
         return parts, "clauses", planned
-    return (Part(candidates[0], question),), "whole", f"{planned}; and its clauses belong to one"
+    return _whole(candidates[0], question, f"{planned}; and its clauses belong to one")
 
 
 def _prompt(question: str, candidates: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ def _power(base: _Number, exponent: _Number) -> _Number:
         if digits > _MAX_DIGITS:
             raise OverflowError
         return Fraction(base ** int(exponent))
-    found = float(base) ** float(exponent)
+    found: float | complex = float(base) ** float(exponent)
     if isinstance(found, complex):
         raise ValueError("not a real number")
     return found
