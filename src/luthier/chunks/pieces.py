@@ -122,8 +122,8 @@ def _sentence(text: str, start: int, end: int, paragraph: Sequence[Line], starts
     piece = text[start:end]
     first = start + len(piece) - len(piece.lstrip())
     last = start + len(piece.rstrip()) - 1
-    lines = (paragraph[bisect_right(starts, place) - 1].number for place in (first, last))
-    return _Sentence(piece.strip(), *lines, not text[end:].strip(), len(piece.split()))
+    first_line, last_line = (paragraph[bisect_right(starts, place) - 1].number for place in (first, last))
+    return _Sentence(piece.strip(), first_line, last_line, not text[end:].strip(), len(piece.split()))
 
 
 def _ends(text: str) -> Iterator[int]:

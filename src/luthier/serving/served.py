@@ -18,6 +18,7 @@ from luthier.models.generate import Sampling
 from luthier.models.load import load_tokenizer
 from luthier.registry.specialist import Specialist
 from luthier.registry.specialists import SpecialistStore
+from luthier.serving.knowledge import KnowledgeBase, Passage, default_folder, prompt_with
 from luthier.serving.protocol import Settings
 from luthier.serving.refusals import BadRequest
 
@@ -36,7 +37,8 @@ class Prompt:
 class Served:
     """`ref`: NAME@NUMBER, None for the base. `model`: its id as clients see it. `content_id`: the hash of what it is.
     `adapter`: the folder that is laid over the base. `certificate`: the word for the form that is served, None where
-    there is none. `created`: seconds since 1970."""
+    there is none. `created`: seconds since 1970. `knowledge`: the documents that it answers from, `num_passages` at a
+    time."""
 
     ref: str | None
     model: str
@@ -48,6 +50,8 @@ class Served:
     adapter: Path | None = None
     certificate: str | None = None
     created: int = 0
+    knowledge: KnowledgeBase | None = None
+    num_passages: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,6 +71,14 @@ class Served:
             return Prompt(tuple(self.renderer.prompt(messages, tools)), flags)
         except (DataError, TemplateError) as error:
             raise BadRequest(str(error), "messages") from error
+
+    def looked_up(self, messages: Sequence[Message]) -> tuple[tuple[Message, ...], list[Passage]]:
+        """(the messages as its training rows had them, on what its documents say; what they say)."""
+        question = next((one.content for one in reversed(messages) if one.role == "user"), "")
+        if self.knowledge is None or not question.strip():
+            return tuple(messages), []
+        passages = self.knowledge.search(question, self.num_passages)
+        return prompt_with(messages, passages), passages
 
     def raw_prompt(self, text: str) -> Prompt:
         """A text as it is, without the template. Raises BadRequest where it is no text."""
@@ -140,6 +152,7 @@ def serve_specialist(
     folder = store.opened(one) / "model"
     own_tokenizer = (folder / "tokenizer.json").exists()
     renderer = Renderer(load_tokenizer(str(folder))) if own_tokenizer else base.renderer
+    documents = one.knowledge
     return Served(
         ref=one.ref,
         model=one.name,
@@ -150,6 +163,8 @@ def serve_specialist(
         system_prompt=one.system_prompt,
         adapter=folder,
         certificate=_word(store, one, certified),
+        knowledge=KnowledgeBase.open(default_folder(documents.name)) if documents else None,
+        num_passages=documents.num_passages if documents else 0,
         created=_seconds(one.created),
         details={"form": manifest["form"], "base": base.model, "licence": manifest.get("licence")},
     )

@@ -1,4 +1,4 @@
-"""One request through its stages: who answers, guards, the prompt, the engine, guards, the record.
+"""One request through its stages: who answers, guards, documents, the prompt, the engine, tools, guards, the record.
 
 Knows nothing of HTTP and of what computes. What is not handed in is not done: no guards, no keys, no record.
 """
@@ -6,7 +6,7 @@ Knows nothing of HTTP and of what computes. What is not handed in is not done: n
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -18,11 +18,14 @@ from luthier.serving.choosing import NAMED, Choice, Chooser
 from luthier.serving.engines.engine import Overloaded
 from luthier.serving.guarding import REFUSED, guarded
 from luthier.serving.guards import Action, GuardSet
+from luthier.serving.knowledge.prompt import context_of
 from luthier.serving.metrics import Metrics
 from luthier.serving.protocol import Chosen, Delta, Event, Finished, Interaction, Recorder, Request, Usage
 from luthier.serving.refusals import BadRequest, Refusal
 from luthier.serving.served import Prompt, Served
 from luthier.serving.telling import Telling
+from luthier.serving.tagging import with_results
+from luthier.serving.tools import Tool
 from luthier.serving.traffic import Outcome, Rollback
 
 _log = logging.getLogger(__name__)
@@ -51,14 +54,15 @@ class Service:
         metrics: Metrics,
         *,
         guards: GuardSet | None = None,
+        tools: Sequence[Tool] = (),
         admissions: Admissions | None = None,
         recorder: Recorder | None = None,
         told: Callable[[Interaction], None] = lambda interaction: None,
     ) -> None:
-        """`told` hears of every request once it has ended."""
+        """`tools`: what answers may call by a tag. `told` hears of every request once it has ended."""
         self.chooser, self.asker, self.metrics, self.recorder = chooser, asker, metrics, recorder
         self.engine = asker.engine
-        self._guards, self._admissions, self._told = guards, admissions, told
+        self._guards, self._tools, self._admissions, self._told = guards, tuple(tools), admissions, told
         self._background: set[asyncio.Task[None]] = set()
         metrics.watch(self.engine.status, asker.cache)
 
@@ -108,16 +112,22 @@ class Service:
             yield event
         if refusal:
             return
+        messages, passages = served.looked_up(request.messages)
+        request = replace(request, messages=messages)
         prompt = self.asker.prompt(served, request)
         telling.prompted(prompt)
         with self._admitted(served, request, prompt, telling):
             answers = self.asker.answers(served, request, prompt)
+            if self._tools:
+                answers = with_results(answers, self._tools)
             if self._guards is not None:
-                answers = guarded(answers, self._guards, request.messages)
+                context = context_of(passages) if passages else None
+                answers = guarded(answers, self._guards, request.messages, context)
+            sources = tuple(passage.to_dict() for passage in passages)
             async with aclosing(answers) as events:
                 async for event in events:
-                    if isinstance(event, Finished) and prompt.flags:
-                        event = replace(event, flags=(*prompt.flags, *event.flags))
+                    if isinstance(event, Finished):
+                        event = replace(event, flags=(*prompt.flags, *event.flags), sources=sources)
                     yield event
 
     def _checked(self, request: Request) -> tuple[Request, list[Delta | Finished]]:

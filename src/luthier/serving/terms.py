@@ -20,11 +20,12 @@ def terms(text: str) -> list[str]:
 
 
 def singular(word: str) -> str:
-    """Without the English plural, by the three rules of the S stemmer (Harman, How Effective Is Suffixing?, 1991)."""
+    """Without the English plural, by the rules of the S stemmer (Harman, How Effective Is Suffixing?, 1991), of which
+    the first is kept from short words such as pies."""
     word = word.replace("’", "'").removesuffix("'s")
     if len(word) < 4:
         return word
-    if word.endswith("ies") and word[-4] not in "ae":
+    if word.endswith("ies") and len(word) > 4 and word[-4] not in "ae":
         return word[:-3] + "y"
     if word.endswith("es") and word[-3] not in "aeo":
         return word[:-1]

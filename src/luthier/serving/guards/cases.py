@@ -9,7 +9,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -117,16 +117,18 @@ def _report(guard: Guard, cases: Sequence[Case]) -> CaseReport:
         elif hits and not case.bad:
             alarmed.append(f"false alarm ({hits[0].what}): {_short(case.seen.text)}")
     num_bad = sum(case.bad for case in cases)
+    p50, p95 = _quantiles(milliseconds)
     return CaseReport(
         guard.name,
-        True,
-        num_bad,
-        num_bad - len(missed),
-        len(cases) - num_bad,
-        len(alarmed),
-        *_quantiles(milliseconds),
-        tuple(missed),
-        tuple(alarmed),
+        is_on=True,
+        num_bad=num_bad,
+        num_detected=num_bad - len(missed),
+        num_good=len(cases) - num_bad,
+        num_false_alarms=len(alarmed),
+        p50_milliseconds=p50,
+        p95_milliseconds=p95,
+        missed=tuple(missed),
+        alarmed=tuple(alarmed),
     )
 
 
@@ -143,15 +145,14 @@ def measure_ordinary(guards: GuardSet, questions: Iterable[str]) -> OrdinaryRepo
         if verdict.action is not Action.ALLOW:
             actions[verdict.action.value] += 1
         reasons.update(reason.removesuffix(" (turn 1, user)") for reason in verdict.reasons)
-    return OrdinaryReport(
-        len(milliseconds), *_quantiles(milliseconds), dict(actions), dict(reasons.most_common(10))
-    )
+    p50, p95 = _quantiles(milliseconds)
+    return OrdinaryReport(len(milliseconds), p50, p95, dict(actions), dict(reasons.most_common(10)))
 
 
-def _quantiles(milliseconds: Sequence[float]) -> Iterator[float]:
+def _quantiles(milliseconds: Sequence[float]) -> tuple[float, float]:
+    """p50 and p95."""
     ordered = sorted(milliseconds) or [0.0]
-    yield statistics.median(ordered)
-    yield ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
 
 
 def _short(text: str) -> str:

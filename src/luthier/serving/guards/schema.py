@@ -1,7 +1,7 @@
 """Is an answer JSON of the schema (draft 2020-12, or what its `$schema` says)? Nothing around it is forgiven."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from luthier.errors import ConfigError
@@ -10,7 +10,7 @@ from luthier.serving.guards.guard import Hit, Look, Seen
 _SHOWN = 3
 
 
-def schema(schema: Mapping[str, Any] | bool) -> Look:
+def schema(schema: dict[str, Any]) -> Look:
     """Looks at answers. Raises ConfigError where the schema is none."""
     from jsonschema import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for

@@ -106,7 +106,7 @@ class KnowledgeBase:
         if k < 1:
             raise ServingError(f"expected to look for at least 1 passage, got {k}")
         score_C = self.index.scores(question)
-        if self.embed is not None and self.vectors is not None:
+        if self.pieces and self.embed is not None and self.vectors is not None:
             score_C = _fused(score_C, self.vectors @ self.embed([question])[0])
         return [self._passage(piece, float(score_C[piece])) for piece in _best(score_C, k)]
 

@@ -89,7 +89,7 @@ def load_index(folder: Path, contents: Contents) -> Index:
     path = folder / contents.index_name
     arrays = _load(path)
     try:
-        return Index(*(arrays[name] for name in _INDEX), num_pieces=contents.num_pieces)
+        return Index(num_pieces=contents.num_pieces, **{name: arrays[name] for name in _INDEX})
     except KeyError as error:
         raise ServingError(f"{path}: expected an index, found no {error}; add a document again") from error
 
@@ -141,7 +141,7 @@ def load_counts(folder: Path, document: Document) -> Counts:
     """A document's terms. Raises ServingError."""
     arrays = _load(_document(folder, document.id))
     try:
-        return Counts(*(arrays[name] for name in _COUNTS))
+        return Counts(**{name: arrays[name] for name in _COUNTS})
     except KeyError as error:
         raise ServingError(_damaged(_document(folder, document.id), document, error)) from error
 
