@@ -23,8 +23,9 @@ def server(toy: tuple[SpecialistStore, Path]) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def client(server: Running) -> ollama.Client:
-    return ollama.Client(host=server.url)
+def client(server: Running) -> Iterator[ollama.Client]:
+    with ollama.Client(host=server.url) as found:
+        yield found
 
 
 ASKED = [{"role": "user", "content": "Who are you?"}]
@@ -80,7 +81,7 @@ def test_tags_show_and_version(client: ollama.Client, server: Running) -> None:
     raw = httpx.post(f"{server.url}/api/show", json={"model": "rugby:latest"}).json()
     assert raw["system"] == RUGBY_PROMPT and raw["luthier"]["specialist"] == "rugby@1"
     assert httpx.get(f"{server.url}/api/version").json()["version"]
-    assert [model.model for model in client.ps().models][0] == "toy-base:latest"
+    assert client.ps().models[0].model == "toy-base:latest"
 
 
 def test_a_question_without_words_says_that_the_model_is_there(client: ollama.Client) -> None:

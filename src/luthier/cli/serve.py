@@ -34,6 +34,10 @@ def serve(
     guards: Annotated[
         Path | None, typer.Option(help="A policy of guards (YAML). Default: no guards.")
     ] = None,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option("--tool", help="A tool that answers may call by a tag: calculator, ..."),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     keys: Annotated[
@@ -77,6 +81,7 @@ def serve(
         base_hash=base_hash,
         router=router,
         guards=guards,
+        tools=tuple(tools or ()),
         host=host,
         port=port,
         keys=keys,

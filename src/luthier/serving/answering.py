@@ -30,7 +30,8 @@ async def answer(
     Raises what the engine raises, and Overloaded where nothing came in time.
     """
     logprobs = _Logprobs(decode, ask.stop_ids)
-    num_generated, reason, flags = 0, "length", ()
+    num_generated, reason = 0, "length"
+    flags: tuple[str, ...] = ()
     deadline = asyncio.get_running_loop().time() + timeout_seconds
     async with aclosing(cast(AsyncGenerator[Piece, None], engine.answer(ask))) as pieces:
         while not stream.stopped:

@@ -69,7 +69,8 @@ class Chooser:
         decision = self.decide(_question(request))
         told = asdict(decision) | {"word": decision.word.value}
         name = (decision.specialist or "").partition("@")[0]
-        served, shadows, why = self.roster.base, (), decision.why
+        served, why = self.roster.base, decision.why
+        shadows: tuple[Served, ...] = ()
         if name in self.traffic.names():
             served, shadows = self._named(name, request)
         elif name:

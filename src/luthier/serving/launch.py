@@ -36,6 +36,7 @@ from luthier.serving.router import load_router
 from luthier.serving.served import Served, serve_base
 from luthier.serving.service import Service
 from luthier.serving.start import mount_all
+from luthier.serving.tools import load_tools
 from luthier.serving.traffic import Traffic
 
 
@@ -49,6 +50,7 @@ class Wanted:
     base_hash: str
     router: Path | None
     guards: Path | None
+    tools: tuple[str, ...]
     host: str
     port: int
     keys: Path | None
@@ -130,6 +132,7 @@ async def open_gateway(
             Asker(engine, AnswerCache(wanted.cache_bytes), _json_mask, limits),
             Metrics(),
             guards=guards,
+            tools=load_tools(wanted.tools),
             admissions=admissions,
             recorder=SqliteRecorder(wanted.record, redact=mask) if wanted.record is not None else None,
             told=answer_logger(with_prompts=wanted.log_prompts),

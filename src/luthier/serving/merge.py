@@ -1,12 +1,18 @@
 """Several streams as one, in the order in which their items come. Knows nothing of what they hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
 _MOST_WAITING = 8
+
+
+async def in_order(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    """What is there already, as a stream."""
+    for item in items:
+        yield item
 
 
 async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:

@@ -4,6 +4,7 @@ Labels are names of what is served and words of this house, never anything that 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,7 +22,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made = {"registry": self.registry, "namespace": "luthier"}
+        made: dict[str, Any] = {"registry": self.registry, "namespace": "luthier"}
         self._answers = Counter("answers", "Requests, by how they ended.", ["model", "outcome"], **made)
         self._tokens = Counter("tokens", "Tokens of prompts and answers.", ["model", "kind"], **made)
         self._first = Histogram(

@@ -92,7 +92,7 @@ class Served:
 
     def sampled(self, settings: Settings, room: int, seed: int) -> Sampling:
         """How this answer is sampled: the request's wishes over its own values, in at most `room` tokens."""
-        wishes = {
+        wishes: dict[str, Any] = {
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "top_k": settings.top_k,

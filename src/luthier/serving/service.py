@@ -14,19 +14,22 @@ from typing import Protocol
 from luthier.chat.messages import Message
 from luthier.errors import LuthierError
 from luthier.serving.asking import Asker
+from luthier.serving.canary import Outcome
 from luthier.serving.choosing import NAMED, Choice, Chooser
 from luthier.serving.engines.engine import Overloaded
 from luthier.serving.guarding import REFUSED, guarded
 from luthier.serving.guards import Action, GuardSet
 from luthier.serving.knowledge.prompt import context_of
+from luthier.serving.merge import in_order
 from luthier.serving.metrics import Metrics
 from luthier.serving.protocol import Chosen, Delta, Event, Finished, Interaction, Recorder, Request, Usage
 from luthier.serving.refusals import BadRequest, Refusal
 from luthier.serving.served import Prompt, Served
-from luthier.serving.telling import Telling
+from luthier.serving.splitting import split
 from luthier.serving.tagging import with_results
+from luthier.serving.telling import Telling
 from luthier.serving.tools import Tool
-from luthier.serving.traffic import Outcome, Rollback
+from luthier.serving.traffic import Rollback
 
 _log = logging.getLogger(__name__)
 _MOST_SHADOWS = 4
@@ -74,9 +77,14 @@ class Service:
         """
         telling = Telling(request)
         try:
-            telling.choice = choice = self.chooser.choose(request)
+            if request.orchestrate:
+                choice, answers = await self._split(request)
+            else:
+                choice = self.chooser.choose(request)
+                answers = self._answered(choice.served, request, telling)
+            telling.choice = choice
             yield choice.chosen
-            async with aclosing(self._answered(choice.served, request, telling)) as events:
+            async with aclosing(answers) as events:
                 async for event in events:
                     telling.note(event)
                     yield event
@@ -113,8 +121,7 @@ class Service:
         if refusal:
             return
         messages, passages = served.looked_up(request.messages)
-        request = replace(request, messages=messages)
-        prompt = self.asker.prompt(served, request)
+        prompt = self.asker.prompt(served, replace(request, messages=messages))
         telling.prompted(prompt)
         with self._admitted(served, request, prompt, telling):
             answers = self.asker.answers(served, request, prompt)
@@ -129,6 +136,21 @@ class Service:
                     if isinstance(event, Finished):
                         event = replace(event, flags=(*prompt.flags, *event.flags), sources=sources)
                     yield event
+
+    async def _split(self, request: Request) -> tuple[Choice, AsyncGenerator[Delta | Finished, None]]:
+        """A question of several specialists: each part goes through all the stages by itself."""
+
+        async def ask(served: Served, part: Request) -> list[Delta | Finished]:
+            telling = Telling(part)
+            said: list[Delta | Finished] = []
+            async with aclosing(self._answered(served, part, telling)) as events:
+                async for event in events:
+                    telling.note(event)
+                    said.append(event)
+            return said
+
+        choice, said = await split(request, self.chooser, ask)
+        return choice, in_order(said)
 
     def _checked(self, request: Request) -> tuple[Request, list[Delta | Finished]]:
         """(the request as guards let it through, the answer where they refuse it)."""

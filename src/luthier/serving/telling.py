@@ -79,6 +79,8 @@ class Telling:
             details["flags"] = self.flags
         if self._error is not None:
             details["error"] = self._error
+        if sources := next((end.sources for end in self._ends.values() if end.sources), ()):
+            details["sources"] = [dict(source) for source in sources]
         if any(end.from_cache for end in self._ends.values()):
             details["from_cache"] = True
         return Interaction(

@@ -93,7 +93,9 @@ def check_schema(schema: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     import jsonschema
 
     try:
-        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator).check_schema(dict(schema))
+        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator).check_schema(
+            dict(schema)
+        )
     except (jsonschema.SchemaError, RecursionError, TypeError) as error:
         told = getattr(error, "message", None) or "it cannot be read"
         raise BadRequest(f"{field}: not a JSON schema: {told:.300}", field) from error

@@ -5,6 +5,7 @@ Origin. A body is read whole, within its size and time, before anything is made 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -19,6 +20,7 @@ from luthier.serving.keys import Key, KeyRing
 OPEN = frozenset({"/healthz"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 CLIENT_GONE = 499  # nginx' word for it; nobody sees it but the log
+_DISCARD_SECONDS, _DISCARD_BODIES = 1.0, 8  # of what is too large: how long, and how many times the limit
 _UNAUTHORIZED = {"WWW-Authenticate": 'Bearer realm="luthier"'}
 
 
@@ -75,6 +77,9 @@ class Door:
 
     def _refused(self, scope: Scope) -> Problem | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        most = self._bounds.max_header_bytes
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > most:
+            return Problem(431, f"the headers are larger than {most:,} bytes", "headers_too_large")
         host = headers.get(b"host", "")
         if self._hosts is not None and _host_name(host) not in self._hosts:
             return Problem(
@@ -109,19 +114,18 @@ class Door:
         too_large = Problem(413, f"the body is larger than {most:,} bytes", "body_too_large")
         said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not said.isdigit() or int(said[:20]) > most:
+            await self._discard(receive)
             return too_large
         parts, size = [], 0
         try:
             async with asyncio.timeout(self._bounds.body_seconds):
                 more = True
-                while more:
+                while more and size <= most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ClientGone
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
-                    if size > most:
-                        return too_large
                     more = message.get("more_body", False)
         except TimeoutError:
             return Problem(
@@ -129,7 +133,21 @@ class Door:
                 f"the body did not come within {self._bounds.body_seconds:g} seconds: {size:,} bytes so far",
                 "body_too_slow",
             )
+        if size > most:
+            await self._discard(receive)
+            return too_large
         return b"".join(parts)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Read on for a while and keep nothing: who is still sending would never see the answer."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while size < _DISCARD_BODIES * self._bounds.max_body_bytes:
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
 
 
 def key_of(scope: Scope) -> Key | None:

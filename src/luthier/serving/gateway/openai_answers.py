@@ -61,7 +61,7 @@ class ChatWriter:
     def part(self, event: Delta | Finished) -> Iterable[bytes]:
         index = event.index
         if index not in self._began:
-            extra = {} if self._began else {"luthier": luthier_field(self._chosen)}
+            extra: dict[str, Any] = {} if self._began else {"luthier": luthier_field(self._chosen)}
             self._began.add(index)
             yield self._chunk(index, {"role": "assistant", "content": ""}, **extra)
         if isinstance(event, Finished):
