@@ -1,5 +1,6 @@
 """One version's answers to a request: the prompt, the cache, the engine, the deltas. Knows nothing of who asks."""
 
+import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -113,6 +114,7 @@ class Asker:
 
 def _key(served: Served, request: Request, ask: Ask) -> str:
     """Everything that an answer at temperature 0 depends on. The tools stand in the prompt."""
+    schema = request.settings.json_schema
     return hash_json(
         {
             "version": served.content_id,
@@ -123,7 +125,7 @@ def _key(served: Served, request: Request, ask: Ask) -> str:
             "stop_ids": sorted(ask.stop_ids),
             "stop": request.settings.stop,
             "top_logprobs": ask.num_top_logprobs,
-            "schema": request.settings.json_schema,
+            "schema": None if schema is None else json.dumps(dict(schema)),  # its order is the answer's
         }
     )
 
