@@ -69,6 +69,7 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write texts into the log too.")] = False,
 ) -> None:
     """Serve specialists on one base: OpenAI's API at /v1, Ollama's at /api."""
+    from luthier.data.semantic import open_embedder
     from luthier.serving.launch import Told, Wanted, launch
 
     quiet_libraries()
@@ -98,6 +99,7 @@ def serve(
         origins=tuple(allow_origin or ()),
         grace_seconds=grace_seconds,
         log_prompts=log_prompts,
+        open_embedder=open_embedder,
     )
     launch(wanted, store, found, Told(_warn, lambda port, names: _tell(wanted, port, names)))
 
