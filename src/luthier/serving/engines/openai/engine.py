@@ -287,9 +287,10 @@ class OpenAIEngine:
 
 def _http() -> Any:
     """The HTTP library under the client, whose errors come through in the middle of a stream: httpx, or httpx2."""
-    from openai import Timeout
+    from openai import DefaultAsyncHttpxClient
 
-    return importlib.import_module(Timeout.__module__.partition(".")[0])
+    modules = (one.__module__.partition(".")[0] for one in DefaultAsyncHttpxClient.__mro__)
+    return importlib.import_module(next(name for name in modules if name.startswith("httpx")))
 
 
 def _seconds(text: str | None) -> float:
