@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
