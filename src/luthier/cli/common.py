@@ -22,6 +22,11 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, highlight=False)
 
 
+def warn(text: str) -> None:
+    """Something that a person should know and that stops nothing, on stderr."""
+    console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
 def quiet_libraries() -> None:
     """Libraries' own progress bars and notices would run through ours."""
     from transformers.utils import logging

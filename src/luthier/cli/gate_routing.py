@@ -31,13 +31,14 @@ def routing(
 
     def measure() -> "RoutingReport":
         from luthier.cli.router import read_all, read_named
+        from luthier.data.semantic import open_embedder
         from luthier.evaluation.gate import RoutingReport
         from luthier.serving.router import load_router
         from luthier.serving.router.report import evaluate_router, without_harm
 
         questions, others = read_named(routed), read_all(general)
-        old = evaluate_router(load_router(before), questions, others)
-        new = evaluate_router(load_router(after), questions, others)
+        old = evaluate_router(load_router(before, open_embedder), questions, others)
+        new = evaluate_router(load_router(after, open_embedder), questions, others)
         return RoutingReport(old.num_questions + old.num_general, tuple(without_harm(old, new)))
 
     return measure
