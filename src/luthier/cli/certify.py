@@ -18,7 +18,7 @@ Forms = Annotated[
     str,
     typer.Option(
         help="Comma-separated: FORM (made for the check), FORM=PATH (as it stands), server=URL#MODEL. Forms: hf, "
-        "peft, gguf:TYPE, gguf-lora, ollama."
+        "peft, gguf:TYPE, gguf-lora, mlx:BITS, ollama."
     ),
 ]
 

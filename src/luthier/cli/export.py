@@ -25,7 +25,7 @@ MaxProbes = Annotated[int, typer.Option(min=1, help="How many probes at most.")]
 To = Annotated[
     list[str] | None,
     typer.Option(
-        help="A form, once or more: hf (default), peft, gguf:TYPE, gguf-lora, ollama[:TYPE|:hf], vllm."
+        help="A form, once or more: hf (default), peft, gguf:TYPE, gguf-lora, ollama[:TYPE|:hf], mlx[:4|:8], vllm."
     ),
 ]
 Dtype = Annotated[

@@ -95,6 +95,8 @@ def opener(form: FormName, place: Path, shipment: Shipment, scratch: Path) -> Op
         return lambda stack: (_gguf(stack, place / GGUF_FILE if place.is_dir() else place, form), hashes())
     if form.kind == "gguf-lora":
         return lambda stack: (_gguf_lora(stack, place, form, shipment, scratch), hashes())
+    if form.kind == "mlx":
+        return lambda _: (_mlx(place, form), hashes())
     if form.kind == "ollama":
         if form.variant == "hf":
             return lambda _: (FolderForm(place, name), hashes())
@@ -130,6 +132,12 @@ def _gguf_lora(stack: ExitStack, place: Path, form: FormName, shipment: Shipment
         write_gguf(base, base_gguf, "f32")
     adapter = place / GGUF_LORA_FILE if place.is_dir() else place
     return _gguf(stack, base_gguf, form, adapter)
+
+
+def _mlx(place: Path, form: FormName) -> Any:
+    from luthier.export.certificate.mlx_form import MlxForm
+
+    return MlxForm(place, str(form), None if form.variant == "16" else form.bits)
 
 
 def server_opener(url: str, model: str) -> Open:

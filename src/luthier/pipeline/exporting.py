@@ -6,12 +6,15 @@ What is not proven does not take its name. Knows nothing of screens.
 import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from luthier.chat.render import Renderer
 from luthier.errors import EvaluationError, ExportError, LuthierError, NotTheSame
 from luthier.evaluation.gate.screen import render_page
+from luthier.export.certificate.check import Opened
 from luthier.export.certificate.verdict import Certificate
 from luthier.export.shipment import FormName
 from luthier.export.write import ExportPlan, apply_export
@@ -76,8 +79,7 @@ def export_forms(
             found.model, found.shipment, read_items(job.items or found.items), max_probes=job.max_probes
         )
         forms, unrun = _to_ask(found, job.plan, beside, Path(scratch))
-        say("asking every form what the trained model was asked")
-        openers = [one.open for one in forms]
+        openers = [partial(_open_aloud, one, say) for one in forms]
         certificate = certify_forms(asked, openers, found.shipment, [*notes, *unrun], job.accept)
         _require(certificate, job.out)
         renderer = asked.trained.renderer
@@ -106,6 +108,11 @@ def _to_ask(
         elif open_form is not None:
             forms.append(ShippedForm(one.form, place, open_form))
     return forms, notes
+
+
+def _open_aloud(one: ShippedForm, say: Say, stack: ExitStack) -> Opened:
+    say(f"{one.form}: asked what the trained model was asked")
+    return one.open(stack)
 
 
 def not_run(form: FormName) -> str | None:
