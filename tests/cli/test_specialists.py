@@ -65,6 +65,13 @@ def say(*words: str, code: int = 0) -> str:
     return result.output
 
 
+def test_rows_that_are_gone_are_told_because_the_prompt_goes_with_them(run: Path) -> None:
+    Path("rows.jsonl").unlink()
+    told = say("commit", str(run), "--name", "lengths")
+    assert "no system prompt but one that is named" in told and "rows.jsonl" in told
+    assert "prompt       none" in say("show", "lengths")
+
+
 def test_from_a_run_to_production_and_back(run: Path) -> None:
     assert "no specialists yet" in say()
     assert "kept as lengths@1" in say("commit", str(run), "--name", "lengths", "-m", "first try")

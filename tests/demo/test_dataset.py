@@ -169,6 +169,7 @@ def test_the_seed_alone_decides_and_the_build_is_fast() -> None:
     assert build_demo_dataset(1).train != DATASET.train
 
 
+@pytest.mark.slow
 def test_every_seed_fills_its_quotas() -> None:
     for seed in range(1, 8):
         assert len(build_demo_dataset(seed).test) == len(DATASET.test)

@@ -91,7 +91,7 @@ def assert_one_step(before: State, after: State) -> None:
 
 
 def test_killed_operations_leave_the_old_state_or_the_new_one(tmp_path: Path) -> None:
-    killed, changed = kill_operations(tmp_path, 40)
+    killed, changed = kill_operations(tmp_path, 20)
     assert killed and changed  # when they die is a matter of chance; the slow test counts
 
 

@@ -170,6 +170,7 @@ def test_a_run_is_merged_on_the_full_precision_base(tmp_path: Path, monkeypatch:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_selftest_passes(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -62,7 +62,10 @@ def refused(name: str, said: str, place: Path, **changes: Any) -> None:
     assert said in proof.why, proof.why
 
 
-@pytest.mark.parametrize("method", ["full", {"name": "lora", "rank": 32, "alpha": 64}])
+LORA = {"name": "lora", "rank": 32, "alpha": 64}
+
+
+@pytest.mark.parametrize("method", ["full", pytest.param(LORA, marks=pytest.mark.slow)])
 def test_every_test_passes_on_a_right_trainer(method: Any, place: Path) -> None:
     proofs = run_selftest(plan(place, method=method))
     words = dict.fromkeys(TESTS, Word.PASSED) | {"trunk": Word.SKIPPED}  # the lowest layer trains
@@ -85,7 +88,10 @@ def test_frozen_layers_are_computed_once_and_give_the_same(
     refused("trunk", "give another loss or gradient", place, method=method)
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "mistral", "qwen3"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["gemma2", "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mistral", "qwen3"))],
+)
 def test_the_comparisons_hold_on_other_architectures(architecture: str, tmp_path: Path) -> None:
     tokenizer = byte_tokenizer()
     tiny_model(architecture, vocab_size=len(tokenizer)).save_pretrained(tmp_path / "base")
@@ -118,7 +124,14 @@ def test_every_method_is_tested(method: str, place: Path) -> None:
     assert {name: proof.word for name, proof in found.items()} == words, found
 
 
-@pytest.mark.parametrize(("objective", "kind"), [("dpo", "pairs"), ("orpo", "pairs"), ("kto", "labelled")])
+@pytest.mark.parametrize(
+    ("objective", "kind"),
+    [
+        ("dpo", "pairs"),
+        pytest.param("orpo", "pairs", marks=pytest.mark.slow),
+        pytest.param("kto", "labelled", marks=pytest.mark.slow),
+    ],
+)
 def test_preferences_are_run_and_what_is_not_tested_is_said(
     objective: str, kind: str, tmp_path: Path
 ) -> None:
@@ -278,6 +291,7 @@ def test_an_end_of_turn_that_is_not_learnt(place: Path, monkeypatch: pytest.Monk
     refused("overfit", "does not stop behind it", place, method="full")
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_learnt(place: Path) -> None:
     refused("overfit", "cannot learn one row", place, optim={"learning_rate": 1e-9})
 

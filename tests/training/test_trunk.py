@@ -90,13 +90,13 @@ METHODS: dict[str, Any] = {
     ("architecture", "method", "packing"),
     [
         ("llama", "lora", "forest"),
-        ("llama", "freeze", "padding"),
         ("qwen3", "dora", "forest"),
-        ("gemma3_text", "dora", "forest"),
         ("gemma3_text", "top_layers", "padding"),
-        ("mistral", "top_layers", "forest"),
-        ("gpt2", "lora", "forest"),
         ("gpt2", "top_layers", "padding"),
+        pytest.param("llama", "freeze", "padding", marks=pytest.mark.slow),
+        pytest.param("gemma3_text", "dora", "forest", marks=pytest.mark.slow),
+        pytest.param("mistral", "top_layers", "forest", marks=pytest.mark.slow),
+        pytest.param("gpt2", "lora", "forest", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_with_its_trunk_is_the_run_without(

@@ -23,7 +23,9 @@ from luthier.cli import (
     export,
     gate,
     imports,
+    interactions,
     judge,
+    keys,
     methods,
     models,
     ollama,
@@ -81,6 +83,8 @@ app.add_typer(ollama.app, name="ollama")
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(router.app, name="router")
+app.add_typer(keys.app, name="keys")
+app.add_typer(interactions.app, name="interactions")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")

@@ -12,6 +12,7 @@ import typer
 from luthier.cli.common import console, print_json
 
 if TYPE_CHECKING:
+    from luthier.data.semantic import Embed
     from luthier.serving.router.report import Regret, RouterReport
 
 app = typer.Typer(name="router", help="Who answers which question.", no_args_is_help=True)
@@ -37,6 +38,9 @@ def train(
         list[str] | None,
         typer.Option("--specialist", help="A specialist of the store: its own examples are its questions."),
     ] = None,
+    semantic: Annotated[
+        bool, typer.Option(help="Read what a question means, too (extra embed): tens of ms a decision.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The router's folder.")] = Path("router"),
     json: Json = False,
 ) -> None:
@@ -51,7 +55,7 @@ def train(
             "expected specialists with their questions, and questions that are nobody's: "
             "luthier router train NAME=FILE... --general FILE"
         )
-    router = train_router(questions, _read(general))
+    router = train_router(questions, _read(general), embed=_embedder() if semantic else None)
     save_router(router, out)
     if json:
         print_json({"router": str(out), **router.trained_on, "temperature": router.temperature})
@@ -77,7 +81,7 @@ def evaluate(
     from luthier.serving.router import load_router
     from luthier.serving.router.report import evaluate_router, regret
 
-    loaded = load_router(router)
+    loaded = load_router(router, _embedder)
     if not named and scores is None:
         raise ConfigError(
             "expected questions with their owners: luthier router eval ROUTER NAME=FILE... [--general FILE]"
@@ -107,7 +111,7 @@ def explain(
     """Who would answer, how sure, and which words and pieces of words say so."""
     from luthier.serving.router import load_router
 
-    loaded = load_router(router)
+    loaded = load_router(router, _embedder)
     decision = loaded.route(text)
     likeliest = max((p, name) for name, p in decision.probabilities.items() if name in loaded.specialists)[1]
     reasons = loaded.explain(text, decision.specialist or likeliest)[:10]
@@ -136,6 +140,12 @@ def _questions(named: Sequence[str]) -> dict[str, list[str]]:
             raise ConfigError(f"expected NAME=FILE, got {one!r}")
         found.setdefault(name, []).extend(_read([path]))
     return found
+
+
+def _embedder() -> "Embed":
+    from luthier.data.semantic import open_embedder
+
+    return open_embedder()
 
 
 def _read(places: Sequence[str]) -> list[str]:

@@ -104,7 +104,15 @@ def commit(
     quiet_libraries()
     store = _store()
     found, new = bundle_run(
-        store, open_run(run), name, system_prompt=read_text_option(system), licence=licence, message=message
+        store,
+        open_run(run),
+        name,
+        system_prompt=read_text_option(system),
+        licence=licence,
+        message=message,
+        warn=lambda text: console(stderr=True).print(
+            f"warning: {text}", style="yellow", markup=False, soft_wrap=True
+        ),
     )
     page = refresh_report(store, found)
     if json:
@@ -126,13 +134,14 @@ def show(ref: Ref, json: Json = False) -> None:
         print_json({**_summary(store, one), "manifest": dict(one.manifest), "records": records})
         return
     summary = _summary(store, one)
+    summary["base"] = summary["base"] or "none (whole weights)"
     _say(f"{one.ref}  {one.id}")
     for key in ("form", "base", "verdict", "created", "message"):
         _say(f"  {key:<12} {summary[key] or 'none'}")
     _say(f"  {'is':<12} {', '.join(summary['aliases']) or 'nothing'}")
     _say(f"  {'licence':<12} {one.manifest.get('licence') or 'not said'}")
     _say(f"  {'run':<12} {one.manifest.get('run')}")
-    _say(f"  {'prompt':<12} {one.system_prompt!r}")
+    _say(f"  {'prompt':<12} {'none' if one.system_prompt is None else repr(one.system_prompt)}")
     for path, artifact in one.files.items():
         _say(f"  {artifact.num_bytes:>12,}  {path}")
     for record in records:

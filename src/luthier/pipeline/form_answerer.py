@@ -11,7 +11,8 @@ from luthier.chat.render import Renderer
 from luthier.errors import ModelError
 from luthier.evaluation.answerers.local import whole_text
 from luthier.evaluation.runner import AnsweredItem
-from luthier.export.certificate.forms import Form
+from luthier.evaluation.tasks.likelihood import ModelScorer, Scorer
+from luthier.export.certificate.forms import FolderForm, Form
 from luthier.export.certificate.probes import Probe
 
 
@@ -53,3 +54,22 @@ class FormAnswerer:
                 )
             )
         return answered
+
+
+class FolderAnswerer(FormAnswerer):
+    """Asks a model folder or an adapter folder, which can also say how likely an answer is."""
+
+    def __init__(self, form: FolderForm, renderer: Renderer, name: str) -> None:
+        super().__init__(form, renderer, name)
+        self._loaded = form.loaded
+
+    def scorer(self) -> Scorer:
+        """How likely it finds a given answer."""
+        return ModelScorer(self._loaded)
+
+
+def form_answerer(form: Form, renderer: Renderer, name: str) -> FormAnswerer:
+    """The form as something that can be asked."""
+    if isinstance(form, FolderForm):
+        return FolderAnswerer(form, renderer, name)
+    return FormAnswerer(form, renderer, name)

@@ -21,7 +21,7 @@ from luthier.export.shipment import FormName
 from luthier.hashing import hash_file, hash_json, hash_text
 from luthier.pipeline.certifying import Open, hashes_of
 from luthier.pipeline.contender import Found, find_contender
-from luthier.pipeline.form_answerer import FormAnswerer
+from luthier.pipeline.form_answerer import form_answerer
 from luthier.pipeline.gate import BASE_MARK, contender, leak_evidence
 from luthier.pipeline.gate_sets import SetFiles, sets_again
 from luthier.registry.specialist import Specialist
@@ -191,7 +191,7 @@ def _form_contender(one: Specialist, form: ShippedForm, renderer: Renderer) -> C
     @contextmanager
     def opened() -> Iterator[Answerer]:
         with ExitStack() as stack:
-            yield FormAnswerer(form.open(stack)[0], renderer, name)
+            yield form_answerer(form.open(stack)[0], renderer, name)
 
     files = dict(hashes_of(form.place))
     return Contender(Side(name, form.weights, one.system_prompt or None, files), opened)

@@ -17,6 +17,7 @@ from luthier.evaluation.gate.ledger import Ledger
 from luthier.evaluation.probes import GENERAL, ORDINARY, general_items, ordinary_items
 from luthier.evaluation.task import load_items
 from luthier.evaluation.tasks.definition import load_task
+from luthier.evaluation.tasks.likelihood import likelihood_of
 from luthier.hashing import hash_file, hash_json
 from luthier.pipeline.contender import Found
 from luthier.registry.specialist import Specialist
@@ -144,10 +145,6 @@ def item_set(role: Role, path: Path, name: str | None = None, before: str | None
     if path.suffix not in TASK_ENDINGS:
         return ItemSet(role, name or path.stem, place, load_items(path), before)
     task = load_task(path)
-    if task.ask != "generate":
-        raise EvaluationError(
-            f"{path}: the gate asks models for answers; it does not score choices (`ask: {task.ask}`)"
-        )
     settings = task.generation
     return ItemSet(
         role,
@@ -159,6 +156,7 @@ def item_set(role: Role, path: Path, name: str | None = None, before: str | None
         settings.max_new_tokens,
         settings.system,
         _rules_hash(path),
+        likelihood_of if task.ask == "likelihood" else None,
     )
 
 

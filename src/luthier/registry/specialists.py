@@ -111,6 +111,17 @@ class SpecialistStore:
             rows = connection.execute(select(*wanted).where(events.c.name == name).order_by(events.c.number))
             return [Event(*row) for row in rows]
 
+    def news(self, after: int | None = None) -> tuple[int, list[Event]]:
+        """(number of the last event, what happened to any name since event `after`, oldest first). None: nothing."""
+        columns = [events.c.number, *(events.c[key] for key in Event.__dataclass_fields__)]
+        with reading(self._engine) as connection:
+            last = connection.execute(select(func.max(events.c.number))).scalar() or 0
+            since = last if after is None else after
+            rows = connection.execute(
+                select(*columns).where(events.c.number > since).order_by(events.c.number)
+            )
+            return last, [Event(*row[1:]) for row in rows]
+
     def records(self, specialist: Specialist, kind: str | None = None) -> list[dict[str, Any]]:
         """What became known about a version, oldest first: `{kind, created, body}`."""
         asked = select(records).where(records.c.version_id == specialist.id).order_by(records.c.number)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from luthier.evaluation.gate.evidence import AskedSet, Evidence, LeakReport, Role, Side
 from luthier.evaluation.graders import GRADERS, Grader
 from luthier.evaluation.item import EvalItem
-from luthier.evaluation.runner import Answerer, EvalResult, evaluate
+from luthier.evaluation.runner import Answerer, Asking, EvalResult, evaluate
 
 _CHAMPION_ROLES: tuple[Role, ...] = ("domain", "golden", "others")
 
@@ -29,7 +29,8 @@ class ItemSet:
     """Items and what they are for. `before`: the hash that they had at their first use, None where this is it.
 
     graders, max_new_tokens, system: those of the task that the items belong to, where they belong to one; its system
-    prompt is for models that have none of their own. rules_hash: of how that task asks and grades.
+    prompt is for models that have none of their own. rules_hash: of how that task asks and grades. asking: another way
+    than generation to come to a model's answers.
     """
 
     role: Role
@@ -41,6 +42,7 @@ class ItemSet:
     max_new_tokens: int | None = None
     system: str | None = None
     rules_hash: str | None = None
+    asking: Callable[[Answerer], Asking] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def _evaluate(
         batch_size=batch_size,
         on_progress=tell,
         graders=one.graders,
+        asking=one.asking(answerer) if one.asking is not None else None,
     )
 
 
