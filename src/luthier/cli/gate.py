@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, print_json, quiet_libraries, read_text_option
+from luthier.cli.common import console, print_json, progress_bars, quiet_libraries, read_text_option
 from luthier.files import file_name
 
 if TYPE_CHECKING:
@@ -101,19 +101,10 @@ def gate(
 
 def _run(job: "GateJob") -> "GateVerdict":
     """The gate with a progress bar on stderr."""
-    from rich.progress import Progress
-
     from luthier.pipeline.gate import run_gate
 
     quiet_libraries()
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        bars: dict[str, int] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done)  # type: ignore[arg-type]
-
+    with progress_bars(console(stderr=True)) as tell:
         return run_gate(job, tell)
 
 

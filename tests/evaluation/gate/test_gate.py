@@ -270,6 +270,7 @@ def test_the_verdict_is_stable_json_and_names_every_hash() -> None:
     assert first == again == json.loads(json.dumps(first))
     assert list(first) == [
         "format", "word", "reasons", "warnings", "candidate", "champion", "base", "sets", "policy", "policy_hash",
+        "asked_with",
     ]  # fmt: skip
     assert [one["role"] for one in first["sets"]] == ["domain", "golden", "general", "ordinary"]
     assert all(one["hash"].startswith("sha256:") for one in first["sets"])
