@@ -109,7 +109,13 @@ def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Special
     from luthier.serving.start import wanted_specialists
 
     store = default_store() if has_default_store() else None
-    return store, wanted_specialists(store, refs)
+    found = wanted_specialists(store, refs)
+    if store is not None and not found and (names := store.names()):
+        _warn(
+            f"no specialist is in production, so the base alone is served. Name one (luthier serve {names[0]}), or "
+            f"promote it (luthier specialists promote {names[0]}@latest)"
+        )
+    return store, found
 
 
 def _base(base: str | None, specialists: "Sequence[Specialist]") -> tuple[str, str, str]:
