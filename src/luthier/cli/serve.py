@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, quiet_libraries
+from luthier.cli.common import console, quiet_libraries, warn
 
 if TYPE_CHECKING:
     from luthier.registry.specialist import Specialist
@@ -101,7 +101,7 @@ def serve(
         log_prompts=log_prompts,
         open_embedder=open_embedder,
     )
-    launch(wanted, store, found, Told(_warn, lambda port, names: _tell(wanted, port, names)))
+    launch(wanted, store, found, Told(warn, lambda port, names: _tell(wanted, port, names)))
 
 
 def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Specialist]]":
@@ -111,7 +111,7 @@ def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Special
     store = default_store() if has_default_store() else None
     found = wanted_specialists(store, refs)
     if store is not None and not found and (names := store.names()):
-        _warn(
+        warn(
             f"no specialist is in production, so the base alone is served. Name one (luthier serve {names[0]}), or "
             f"promote it (luthier specialists promote {names[0]}@latest)"
         )
@@ -138,10 +138,6 @@ def _beside(store: "SpecialistStore | None") -> Path | None:
     if store is None or "://" in store.root:
         return None
     return Path(store.root) / "traffic.json"
-
-
-def _warn(text: str) -> None:
-    console(stderr=True).print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
 
 
 def _tell(wanted: "Wanted", port: int, names: Sequence[str]) -> None:
