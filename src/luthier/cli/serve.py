@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, quiet_libraries
+from luthier.cli.common import console, quiet_libraries, warn
 
 if TYPE_CHECKING:
     from luthier.registry.specialist import Specialist
@@ -136,7 +136,7 @@ def serve(
         open_embedder=open_embedder,
         open_engine=open_engine,
     )
-    launch(wanted, store, found, Told(_warn, lambda port, names: _tell(wanted, port, names)))
+    launch(wanted, store, found, Told(warn, lambda port, names: _tell(wanted, port, names)))
 
 
 def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Specialist]]":
@@ -144,7 +144,13 @@ def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Special
     from luthier.serving.start import wanted_specialists
 
     store = default_store() if has_default_store() else None
-    return store, wanted_specialists(store, refs)
+    found = wanted_specialists(store, refs)
+    if store is not None and not found and (names := store.names()):
+        warn(
+            f"no specialist is in production, so the base alone is served. Name one (luthier serve {names[0]}), or "
+            f"promote it (luthier specialists promote {names[0]}@latest)"
+        )
+    return store, found
 
 
 def _base(base: str | None, specialists: "Sequence[Specialist]") -> tuple[str, str, str]:
@@ -167,10 +173,6 @@ def _beside(store: "SpecialistStore | None") -> Path | None:
     if store is None or "://" in store.root:
         return None
     return Path(store.root) / "traffic.json"
-
-
-def _warn(text: str) -> None:
-    console(stderr=True).print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
 
 
 def _tell(wanted: "Wanted", port: int, names: Sequence[str]) -> None:
