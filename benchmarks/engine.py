@@ -1,15 +1,16 @@
-"""The torch engine alone, without HTTP: tokens a second by rows at once, beside transformers on the same model and prompts.
+"""The torch engine alone, without HTTP: tokens a second by rows at once, beside transformers on the same prompts.
 
     python benchmarks/engine.py                                   luthier-nano
     python benchmarks/engine.py --model smollm-135m --folder DIR  that shape with random weights
+    python benchmarks/engine.py --continuous                      beside continuous batching of transformers, too
     python benchmarks/engine.py --adapters                        one adapter, and another one for each row
-    python benchmarks/engine.py --switch                          milliseconds from asking one adapter to asking another
+    python benchmarks/engine.py --switch                          what it takes to ask another adapter than before
     python benchmarks/engine.py --memory 20                       what 20 specialists take, beside one
 
-static: `generate` on all prompts at once, which knows when all end. continuous: `generate_batch` of transformers. Answers
-are of equal length, so that static batches lose nothing by waiting. Seconds are of the process, summed over its threads:
-on a machine that does other work they tell more than those of the clock. Every figure is the best of `--repeats`, taken
-in turn, after one warm-up.
+static: `generate` on all prompts at once, which knows when all end. continuous: `generate_batch`. Answers are of equal
+length, so that static batches lose nothing by waiting. Seconds are of the process, summed over its threads: on a
+machine that does other work they tell more than those of the clock. Every figure is the best of `--repeats`, taken in
+turn, after one warm-up.
 """
 
 import argparse
@@ -91,7 +92,9 @@ def write_adapter(loaded: LoadedModel, folder: Path, seed: int, rank: int) -> Pa
                 tensors[f"base_model.model.{name}.lora_{letter}.weight"] = 0.01 * torch.randn(shape)
     folder.mkdir(parents=True)
     save_file(tensors, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 16, "r": rank}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "lora_alpha": 16, "r": rank})
+    )
     return folder
 
 
@@ -109,6 +112,7 @@ async def measure_speed(options: argparse.Namespace, root: Path) -> None:
     loaded = opened(options)
     engine = TorchEngine(loaded, default_limits(loaded.device, max(options.rows), 256, None, 0))
     names = await mount_all(engine, loaded, root, max(options.rows), options.rank) if options.adapters else []
+    peer = opened(options)  # of its own, with the attention that it came with
     for rows in options.rows:
         ways: dict[str, Callable[[], int]] = {}
         kinds = {"engine": [None], "engine, one adapter": names[:1], "engine, an adapter each": names[:rows]}
@@ -117,9 +121,9 @@ async def measure_speed(options: argparse.Namespace, root: Path) -> None:
                 wanted = asks(loaded, rows, options.new_tokens, mounted)
                 ways[way] = lambda wanted=wanted: asyncio.run(answer_all(engine, wanted))  # type: ignore[misc]
         if not options.adapters:
-            ways["static"] = lambda rows=rows: static(loaded, rows, options.new_tokens)  # type: ignore[misc]
+            ways["static"] = lambda rows=rows: static(peer, rows, options.new_tokens)  # type: ignore[misc]
         if options.continuous:
-            ways["continuous"] = lambda rows=rows: continuous(loaded, rows, options.new_tokens)  # type: ignore[misc]
+            ways["continuous"] = lambda rows=rows: continuous(peer, rows, options.new_tokens)  # type: ignore[misc]
         await tell_speeds(rows, ways, options.repeats)
     await engine.close()
 
@@ -133,27 +137,28 @@ async def tell_speeds(rows: int, ways: dict[str, Callable[[], int]], repeats: in
                 found[way].append(figures)
     for way, figures in found.items():
         used, clock = (max(column) for column in zip(*figures, strict=True))
-        print(f"{rows:3} rows  {way:24} {used:9.1f} tokens a processor second, {clock:9.1f} by the clock", flush=True)
+        print(
+            f"{rows:3} rows  {way:24} {used:9.1f} tokens a processor second, {clock:9.1f} by the clock",
+            flush=True,
+        )
 
 
 async def measure_switch(options: argparse.Namespace, root: Path) -> None:
-    """The first token of a one-token prompt by another adapter than the answer before, less that by the same one."""
+    """The answer of one token to one token, by the adapter that answered before and by another one, in turn."""
     loaded = opened(options)
     engine = TorchEngine(loaded, default_limits(loaded.device, 4, 16, None, 0))
     names = await mount_all(engine, loaded, root, 2, options.rank)
     sampling = Sampling(max_new_tokens=1)
-
-    async def seconds(name: str) -> float:
-        start = time.perf_counter()
-        await answer_all(engine, [Ask(name, (5,), sampling, frozenset())])
-        return time.perf_counter() - start
-
-    same = [await seconds(names[0]) for _ in range(40)]
-    other = [await seconds(names[number % 2]) for number in range(40)]
-    print(
-        f"first token, median of 40: {1e3 * statistics.median(same):.2f} ms by the same adapter, "
-        f"{1e3 * statistics.median(other):.2f} ms by another one"
-    )
+    found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for number in range(80):  # a a b b a a b b ...
+        clock, used = time.perf_counter(), time.process_time()
+        await answer_all(engine, [Ask(names[number // 2 % 2], (5,), sampling, frozenset())])
+        if number > 1:
+            figures = time.process_time() - used, time.perf_counter() - clock
+            found[number % 2 == 0].append(figures)
+    for other, told in ((False, "the same adapter"), (True, "another adapter")):
+        used, clock = (1e3 * statistics.median(column) for column in zip(*found[other], strict=True))
+        print(f"{told}: median of 39: {used:.2f} ms of the processor, {clock:.2f} ms by the clock")
     await engine.close()
 
 
@@ -172,7 +177,9 @@ async def measure_memory(options: argparse.Namespace, root: Path) -> None:
         await answer_all(engine, asks(loaded, count, 16, names))
         gc.collect()
         taken.append(psutil.Process().memory_info().rss / 2**20)
-    print(f"1 specialist {taken[0]:.0f} MiB, {options.memory} {taken[1]:.0f} MiB: {taken[1] / taken[0]:.2f} times")
+    print(
+        f"1 specialist {taken[0]:.0f} MiB, {options.memory} {taken[1]:.0f} MiB: {taken[1] / taken[0]:.2f} times"
+    )
     await engine.close()
 
 
@@ -186,7 +193,9 @@ def opened(options: argparse.Namespace) -> LoadedModel:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="luthier-nano", help=f"a model, or a shape: {', '.join(SHAPES)}")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="where shapes are written")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16])
@@ -196,7 +205,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--adapters", action="store_true")
-    parser.add_argument("--continuous", action="store_true", help="also transformers' own continuous batching")
+    parser.add_argument(
+        "--continuous", action="store_true", help="also transformers' own continuous batching"
+    )
     parser.add_argument("--switch", action="store_true")
     parser.add_argument("--memory", type=int, default=0, metavar="N")
     options = parser.parse_args()

@@ -8,7 +8,7 @@ This file knows nothing of files, caches or requests.
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ _running = threading.local()
 
 @dataclass(eq=False)
 class Laid:
-    """An adapter that is mounted. place: where its low-rank matrices are, if it has any."""
+    """An adapter that is mounted. place: where its low-rank matrices are, which the overlay has no more."""
 
     overlay: Overlay
     place: Place | None = None
@@ -161,7 +161,8 @@ class Sites:
             self._change(site, _adapted_linear)
         for site in overlay.bottlenecks:
             self._change(site, _followed)
-        return Laid(overlay, self._stacks.put(overlay.factors) if overlay.factors else None)
+        place = self._stacks.put(overlay.factors) if overlay.factors else None
+        return Laid(replace(overlay, factors={}), place)
 
     def take_off(self, laid: Laid) -> None:
         if laid.place is not None:

@@ -163,15 +163,14 @@ class Worker:
         self.counters["generated_tokens"] += len(rows)
         self.counters["steps"] += 1
         self.counters["adapter_swaps"] = self.computation.num_swaps
-        self._hand_over(
-            [
-                (self._rows[row], Piece((token,), (note,) if note else (), finish_reason=row.finish_reason))
-                for row, token, note in zip(rows, tokens, notes, strict=True)
-            ]
-        )
-        for row in rows:
+        pieces = [
+            (self._rows[row], Piece((token,), (note,) if note else (), finish_reason=row.finish_reason))
+            for row, token, note in zip(rows, tokens, notes, strict=True)
+        ]
+        for row in rows:  # before its reader hears of it, who may look at what is free
             if row.finish_reason is not None:
                 self._end(row)
+        self._hand_over(pieces)
 
     def _drop_cancelled(self) -> None:
         for ticket in [one for one in self._waiting if one.cancelled]:
