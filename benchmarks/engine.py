@@ -163,18 +163,19 @@ async def measure_switch(options: argparse.Namespace, root: Path) -> None:
 
 
 async def measure_memory(options: argparse.Namespace, root: Path) -> None:
-    """Resident memory with 1 and with N specialists mounted, each asked once."""
+    """Resident memory with 1 and with N specialists mounted, each time after N answers."""
     loaded = opened(options)
     for number in range(options.memory):
         write_adapter(loaded, root / f"adapter-{number}", number, options.rank)
     gc.collect()
-    engine = TorchEngine(loaded, default_limits(loaded.device, 16, 64, None, None))
+    engine = TorchEngine(loaded, default_limits(loaded.device, 16, 64, None, 1 << 26))
     taken = []
     for count in (1, options.memory):
         for number in range(0 if count == 1 else 1, count):
             await engine.mount(Mounted(f"adapter-{number}", root / f"adapter-{number}"))
         names = [f"adapter-{number}" for number in range(count)]
-        await answer_all(engine, asks(loaded, count, 16, names))
+        for _ in range(2):
+            await answer_all(engine, asks(loaded, options.memory, 16, names))
         gc.collect()
         taken.append(psutil.Process().memory_info().rss / 2**20)
     print(
