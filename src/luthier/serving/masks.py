@@ -63,7 +63,7 @@ def json_mask(schema: Mapping[str, Any], tokenizer: Any, stop_ids: Iterable[int]
     """
     known = _tokenizer(tokenizer)
     stops = frozenset([tokenizer.eos_token_id] if stop_ids is None else stop_ids)
-    grammar = _grammar(json.dumps(dict(schema) or _ANY_OBJECT, sort_keys=True))
+    grammar = _grammar(json.dumps(dict(schema) or _ANY_OBJECT))
     matcher = LLMatcher(known, grammar, log_level=0)
     if matcher.is_error():
         raise ServingError(f"json_schema: cannot be followed: {_one_line(matcher.get_error())}")
