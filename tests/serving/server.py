@@ -42,6 +42,7 @@ class Settings:
     keys: Path | None = None
     router: Any = None
     guards: Any = None
+    tools: Any = ()
     recorder: Any = None
     make_mask: Any = None
     engine: dict[str, Any] = field(default_factory=dict)
@@ -83,6 +84,7 @@ async def open_gateway(
         Asker(engine, AnswerCache(settings.cache_bytes), settings.make_mask, settings.limits),
         Metrics(),
         guards=settings.guards,
+        tools=settings.tools,
         admissions=admissions,
         recorder=settings.recorder,
         told=interactions.append,
