@@ -69,8 +69,10 @@ def say(*words: str, code: int = 0) -> str:
 def test_rows_that_are_gone_are_told_because_the_prompt_goes_with_them(run: Path) -> None:
     Path("rows.jsonl").unlink()
     told = say("commit", str(run), "--name", "lengths")
-    assert "no system prompt but one that is named" in told and "rows.jsonl" in told
+    assert "no system prompt that they share" in told and "rows.jsonl" in told
     assert "prompt       none" in say("show", "lengths")
+    exported = CliRunner().invoke(app, ["export", str(run), "--to", "hf", "--out", "out", "--dry-run"])
+    assert "no system prompt that they share" in exported.output
 
 
 def test_from_a_run_to_production_and_back(run: Path) -> None:

@@ -119,10 +119,8 @@ class Renderer:
 
     def stream_text(self, stops: Sequence[str] = (), stop_ids: Collection[int] = ()) -> PlainStream:
         """The same for ids that continue a raw text: nothing in them is reasoning or a tool call."""
-        controls = self._controls
-        return PlainStream(
-            {*self.stop_ids, *stop_ids}, controls.decode, byte_ids=controls.byte_ids, stops=stops
-        )
+        controls, ends = self._controls, {*self.stop_ids, *stop_ids}
+        return PlainStream(ends, controls.decode, byte_ids=controls.byte_ids, stops=stops)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids from the middle of a rendering, control tokens written out."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 def demo(
     folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
     model: Annotated[str, typer.Option(help="The base to tune.")] = "luthier-nano",
+    method: Annotated[
+        str,
+        typer.Option(help="How it is tuned: full, or lora (its adapter can be exported alone)."),
+    ] = "full",
     seed: Annotated[int, typer.Option(help="Seed of the data and of the training.")] = 0,
     fresh: Annotated[bool, typer.Option(help="Forget steps that were done before.")] = False,
 ) -> None:
@@ -24,13 +28,16 @@ def demo(
     import time
 
     from luthier.demo.dataset import CLOSING_QUESTION, write_demo_dataset
-    from luthier.demo.recipe import POLICY, PROMPTS, RECIPE
-    from luthier.errors import Interrupted
+    from luthier.demo.recipe import POLICY, PROMPTS, RECIPES
+    from luthier.errors import ConfigError, Interrupted
     from luthier.evaluation.gate import Policy
     from luthier.pipeline.make import SpecialistJob, make_specialist
     from luthier.training.progress import Progress
 
     quiet_libraries()
+    if method not in RECIPES:
+        raise ConfigError(f"--method {method}: expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[method]
     screen, started = console(), time.perf_counter()
     for done in ("steps", "gate") if fresh else ():
         shutil.rmtree(folder / done, ignore_errors=True)
@@ -48,7 +55,7 @@ def demo(
         prompts={name: prompt.format(facts=facts) for name, prompt in PROMPTS.items()},
         question=CLOSING_QUESTION,
         folder=folder,
-        recipe={**RECIPE, "train": {**RECIPE["train"], "seed": seed}},
+        recipe={**recipe, "train": {**recipe["train"], "seed": seed}},
     )
     screen.print(f"[bold]A rugby-league specialist from {model}[/bold]\n")
     try:
@@ -111,8 +118,14 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
 def _next_commands(screen: "Console", outcome: "Outcome") -> None:
     screen.print("Next:")
     screen.print(f"  luthier chat {outcome.run_folder}", markup=False)
+    folder = outcome.run_folder.parent
+    store = f"LUTHIER_SPECIALISTS={folder / 'specialists'}"
+    screen.print(f"  {store} luthier specialists", markup=False)
+    alone = ",peft,gguf-lora" if outcome.run["method"] == "lora" else ""
     screen.print(
-        f"  LUTHIER_SPECIALISTS={outcome.run_folder.parent / 'specialists'} luthier specialists", markup=False
+        f"  {store} luthier export {outcome.specialist} --to hf{alone},gguf:q4_k_m,ollama --out {folder / 'shipped'}",
+        markup=False,
+        soft_wrap=True,
     )
     screen.print("  luthier data check YOUR.jsonl --valid YOUR-valid.jsonl", markup=False)
     screen.print(

@@ -69,6 +69,7 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write texts into the log too.")] = False,
 ) -> None:
     """Serve specialists on one base: OpenAI's API at /v1, Ollama's at /api."""
+    from luthier.data.semantic import open_embedder
     from luthier.serving.launch import Told, Wanted, launch
 
     quiet_libraries()
@@ -98,6 +99,7 @@ def serve(
         origins=tuple(allow_origin or ()),
         grace_seconds=grace_seconds,
         log_prompts=log_prompts,
+        open_embedder=open_embedder,
     )
     launch(wanted, store, found, Told(_warn, lambda port, names: _tell(wanted, port, names)))
 
@@ -107,7 +109,13 @@ def _specialists(refs: list[str]) -> "tuple[SpecialistStore | None, list[Special
     from luthier.serving.start import wanted_specialists
 
     store = default_store() if has_default_store() else None
-    return store, wanted_specialists(store, refs)
+    found = wanted_specialists(store, refs)
+    if store is not None and not found and (names := store.names()):
+        _warn(
+            f"no specialist is in production, so the base alone is served. Name one (luthier serve {names[0]}), or "
+            f"promote it (luthier specialists promote {names[0]}@latest)"
+        )
+    return store, found
 
 
 def _base(base: str | None, specialists: "Sequence[Specialist]") -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, print_json, read_text_option
+from luthier.cli.common import console, print_json, read_text_option, warn
 
 if TYPE_CHECKING:
     from luthier.registry.specialist import NamedKnowledge, Specialist
@@ -117,9 +117,7 @@ def commit(
         licence=licence,
         message=message,
         knowledge=_knowledge(knowledge, passages),
-        warn=lambda text: console(stderr=True).print(
-            f"warning: {text}", style="yellow", markup=False, soft_wrap=True
-        ),
+        warn=warn,
     )
     page = refresh_report(store, found)
     if json:

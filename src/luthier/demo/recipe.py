@@ -12,6 +12,16 @@ RECIPE: dict[str, Any] = {
     "evaluation": {"per_epoch": 1, "max_new_tokens": 48},
 }
 
+# By the name of the method. An adapter can leave alone, beside a base that others share.
+RECIPES: dict[str, dict[str, Any]] = {
+    "full": RECIPE,
+    "lora": {
+        **RECIPE,
+        "method": {"name": "lora", "rank": 32, "alpha": 64},
+        "optim": {"learning_rate": 5e-3, "schedule": "cosine"},
+    },
+}
+
 # luthier-nano passes too few of the general questions to measure what a specialist forgets.
 POLICY: dict[str, Any] = {"forgetting": {"required": False}}
 

@@ -25,10 +25,7 @@ from luthier.training.rows import training_conversations
 MODEL = "model"
 _RUN_FILES = ("recipe.yaml", "resolved.json", "data.json", "environment.json", "metrics.jsonl", "report.html")
 _NUM_EXAMPLES = 50
-_UNREAD = (
-    "{}: its training rows cannot be read again, so no examples travel with it, and no system prompt but one that is "
-    "named: {}"
-)
+_UNREAD = "{}: its training rows cannot be read again, so no system prompt that they share and no examples travel: {}"
 _DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_new_tokens": 256}
 
 

@@ -116,6 +116,29 @@ def read_sets(
     return sets, {name: why for name, why in unasked.items() if name not in files.others}
 
 
+def sets_again(recorded: Sequence[Mapping[str, Any]]) -> list[ItemSet]:
+    """The sets of a verdict, to be asked once more. Raises EvaluationError that lists those that are gone."""
+    built_in = {
+        f"luthier:{GENERAL}": ItemSet("general", GENERAL, f"luthier:{GENERAL}", general_items()),
+        f"luthier:{ORDINARY}": ItemSet("ordinary", ORDINARY, f"luthier:{ORDINARY}", ordinary_items()),
+    }
+    gone = [
+        one["path"] for one in recorded if one["path"] not in built_in and not Path(one["path"]).is_file()
+    ]
+    if gone:
+        raise EvaluationError(f"evaluation sets of the last verdict are gone: {', '.join(gone)}")
+    sets = []
+    for one in recorded:
+        path, name, before = Path(one["path"]), one["name"], one["hash"]
+        if one["path"] in built_in:
+            sets.append(built_in[one["path"]])
+        elif one["role"] == "ordinary":
+            sets.append(ItemSet("ordinary", name, one["path"], ordinary_items(path), before))
+        else:
+            sets.append(item_set(one["role"], path, name, before))
+    return sets
+
+
 def item_set(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
     """Items (JSONL), or a task with its graders and settings (YAML). Raises EvaluationError."""
     place = str(path.absolute())

@@ -33,6 +33,7 @@ from luthier.serving.metrics import Metrics
 from luthier.serving.recorder import SqliteRecorder
 from luthier.serving.refusals import BadRequest
 from luthier.serving.router import load_router
+from luthier.serving.router.features import Embed
 from luthier.serving.served import Served, serve_base
 from luthier.serving.service import Service
 from luthier.serving.start import mount_all
@@ -67,6 +68,7 @@ class Wanted:
     origins: tuple[str, ...]
     grace_seconds: int
     log_prompts: bool
+    open_embedder: Callable[[], Embed] | None = None  # for a router that reads meaning
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ async def open_gateway(
 ) -> Gateway:
     """Everything but the port. Raises LuthierError."""
     ring = KeyRing.load(wanted.keys) if wanted.keys is not None else None
-    router = load_router(wanted.router) if wanted.router is not None else None
+    router = load_router(wanted.router, wanted.open_embedder) if wanted.router is not None else None
     guards = load_guards(wanted.guards) if wanted.guards is not None else None
     traffic = Traffic(wanted.traffic)
     engine = await _open_engine(wanted)

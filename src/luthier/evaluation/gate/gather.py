@@ -59,6 +59,10 @@ class Settings:
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
 
 
+Answers = Mapping[tuple[str, str], EvalResult]
+"""By role and path of the set."""
+
+
 def gather(
     candidate: Contender,
     champion: Contender,
@@ -69,13 +73,16 @@ def gather(
     leaks: LeakReport | str,
     unasked_others: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
+    against: Answers | None = None,
 ) -> Evidence:
-    """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten."""
+    """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten.
+
+    against: what `ask_against` found, where champion and base were asked the same before.
+    """
     asked = [one for one in sets if base is not None or one.role != "general"]
     own, seconds = _ask(candidate, asked, settings, settings.num_timed)
-    against, _ = _ask(champion, [one for one in asked if one.role in _CHAMPION_ROLES], settings)
-    if base is not None:
-        against |= _ask(base, [one for one in asked if one.role == "general"], settings)[0]
+    if against is None:
+        against = ask_against(champion, base, asked, settings)
     return Evidence(
         candidate=candidate.side,
         champion=champion.side,
@@ -97,6 +104,16 @@ def gather(
         seconds=seconds,
         warnings=tuple(warnings),
     )
+
+
+def ask_against(
+    champion: Contender, base: Contender | None, sets: Sequence[ItemSet], settings: Settings
+) -> Answers:
+    """What a candidate is held against: the champion's answers, and the base's to the general questions."""
+    against, _ = _ask(champion, [one for one in sets if one.role in _CHAMPION_ROLES], settings)
+    if base is not None:
+        against |= _ask(base, [one for one in sets if one.role == "general"], settings)[0]
+    return against
 
 
 def _key(one: ItemSet) -> tuple[str, str]:
