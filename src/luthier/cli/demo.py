@@ -1,4 +1,4 @@
-"""`luthier demo`: the main job on the embedded model and data, each step one line."""
+"""`luthier demo`: the main job on the embedded model and data, then two specialists on one base; each step one line."""
 
 import shutil
 from pathlib import Path
@@ -11,6 +11,7 @@ from luthier.cli.common import console, quiet_libraries
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from luthier.cli.demo_serving import ServedTwo
     from luthier.pipeline.make import Outcome
 
 
@@ -20,9 +21,12 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the data and of the training.")] = 0,
     fresh: Annotated[bool, typer.Option(help="Forget steps that were done before.")] = False,
 ) -> None:
-    """Make a rugby-league specialist: check, train, evaluate, compare, merge, verify, ask, gate."""
+    """Make a rugby-league specialist: check, train, evaluate, compare, merge, verify, ask, gate; serve two at once."""
     import time
 
+    from rich.text import Text
+
+    from luthier.cli.demo_serving import serve_two
     from luthier.demo.dataset import CLOSING_QUESTION, write_demo_dataset
     from luthier.demo.recipe import POLICY, PROMPTS, RECIPE
     from luthier.errors import Interrupted
@@ -32,7 +36,7 @@ def demo(
 
     quiet_libraries()
     screen, started = console(), time.perf_counter()
-    for done in ("steps", "gate") if fresh else ():
+    for done in ("steps", "gate", "units") if fresh else ():
         shutil.rmtree(folder / done, ignore_errors=True)
     paths = write_demo_dataset(folder / "data", seed)
     facts = paths["facts_prompt"].read_text(encoding="utf-8").strip()
@@ -49,22 +53,24 @@ def demo(
         question=CLOSING_QUESTION,
         folder=folder,
         recipe={**RECIPE, "train": {**RECIPE["train"], "seed": seed}},
+        max_new_tokens=RECIPE["evaluation"]["max_new_tokens"],
     )
     screen.print(f"[bold]A rugby-league specialist from {model}[/bold]\n")
+
+    def say(name: str, line: str) -> None:
+        screen.print(Text(f"{name:<17} ", style="bold") + Text(line, style="not bold"), soft_wrap=True)
+
     try:
-        outcome = make_specialist(
-            job,
-            lambda name, line: screen.print(f"[bold]{name:<17}[/bold] {line}"),
-            Progress(console(stderr=True)),
-        )
+        outcome = make_specialist(job, say, Progress(console(stderr=True)))
+        served = serve_two(folder, model, seed, outcome.specialist, say, Progress(console(stderr=True)))
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; to continue: luthier demo --folder {folder}") from None
-    _table(screen, outcome)
+    _table(screen, outcome, served)
     screen.print(f"\n{time.perf_counter() - started:.0f} s. Report: {outcome.run_folder / 'report.html'}\n")
     _next_commands(screen, outcome)
 
 
-def _table(screen: "Console", outcome: "Outcome") -> None:
+def _table(screen: "Console", outcome: "Outcome", served: "ServedTwo") -> None:
     from rich.table import Table
 
     run, comparison = outcome.run, outcome.comparison
@@ -101,6 +107,13 @@ def _table(screen: "Console", outcome: "Outcome") -> None:
         "other questions",
         f"{tuned.tally.accuracy:.1%} of {tuned.tally.num_graded} answered without the field's numbers",
     )
+    second = served.second
+    table.add_row(
+        "unit conversions",
+        f"{second.accuracy:.1%} of {second.num_items} right, {second.num_json} of them JSON "
+        f"({second.run['trainable']:,} weights, {second.run['seconds']:.0f} s)",
+    )
+    table.add_row("router", served.routing)
     screen.print(table)
     screen.print(f"\nGate: {outcome.specialist} against {outcome.gate['champion']['name']}", markup=False)
     for reason in outcome.gate["reasons"]:
@@ -113,6 +126,12 @@ def _next_commands(screen: "Console", outcome: "Outcome") -> None:
     screen.print(f"  luthier chat {outcome.run_folder}", markup=False)
     screen.print(
         f"  LUTHIER_SPECIALISTS={outcome.run_folder.parent / 'specialists'} luthier specialists", markup=False
+    )
+    screen.print(
+        f"  LUTHIER_SPECIALISTS={outcome.run_folder.parent / 'specialists'} luthier serve rugby-league units "
+        f"--router {outcome.run_folder.parent / 'router'}",
+        markup=False,
+        soft_wrap=True,
     )
     screen.print("  luthier data check YOUR.jsonl --valid YOUR-valid.jsonl", markup=False)
     screen.print(

@@ -6,10 +6,18 @@ Data, not code: the pipeline reads it. Knows nothing of training.
 from typing import Any
 
 RECIPE: dict[str, Any] = {
-    "method": {"name": "full"},
-    "optim": {"learning_rate": 1e-3, "schedule": "cosine"},
+    "method": {"name": "lora", "rank": 64, "alpha": 128, "dropout": 0.0},
+    "optim": {"learning_rate": 3e-3, "schedule": "cosine"},
     "train": {"epochs": 3, "batch_size": 16},
     "evaluation": {"per_epoch": 1, "max_new_tokens": 48},
+}
+
+# The second specialist; both lie over the same base, so both are adapters.
+UNITS_RECIPE: dict[str, Any] = {
+    "method": {"name": "lora", "rank": 32, "alpha": 64, "dropout": 0.0},
+    "optim": {"learning_rate": 5e-3, "schedule": "cosine"},
+    "train": {"epochs": 2, "batch_size": 16},
+    "evaluation": {"per_epoch": 1},
 }
 
 # luthier-nano passes too few of the general questions to measure what a specialist forgets.
