@@ -1,17 +1,19 @@
-"""The merge beside PEFT's: wall time and peak memory, each in a process of its own, and the disk's own rate.
+"""The merge beside PEFT's, and GGUF files: wall time and peak memory, each in its own process, and the disk's rate.
 
     python benchmarks/export.py                      # the shape of a 1.7B model, bfloat16
     python benchmarks/export.py --layers 4           # a slice of it
 
-The model is random and written to a scratch folder (three times its size is needed there). PEFT: the base in bfloat16,
+The model is random and written to a scratch folder (four times its size is needed there). PEFT: the base in bfloat16,
 merge_and_unload, save_pretrained. Luthier: luthier.export.merge. Both write the same tensors; the greatest difference
-between them is printed, because PEFT rounds B A to bfloat16 before it adds it.
+between them is printed, because PEFT rounds B A to bfloat16 before it adds it. GGUF: luthier.export.gguf.write of the
+base, in its own type and in Q8_0. llama.cpp's converter is no package and is not run.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -75,7 +77,19 @@ def merge_peft(base: Path, adapter: Path, out: Path) -> None:
     os.sync()  # the other one ends on the disk too
 
 
-WAYS = {"luthier": merge_luthier, "peft": merge_peft}
+def gguf_as_stored(base: Path, adapter: Path, out: Path) -> None:
+    from luthier.export.gguf.write import write_gguf
+
+    write_gguf(base, out, "bf16")
+
+
+def gguf_q8_0(base: Path, adapter: Path, out: Path) -> None:
+    from luthier.export.gguf.write import write_gguf
+
+    write_gguf(base, out, "q8_0")
+
+
+WAYS = {"luthier": merge_luthier, "peft": merge_peft, "gguf bf16": gguf_as_stored, "gguf q8_0": gguf_q8_0}
 
 
 def worker(way: str, base: Path, adapter: Path, out: Path) -> None:
@@ -83,6 +97,7 @@ def worker(way: str, base: Path, adapter: Path, out: Path) -> None:
     import peft  # noqa: F401
     import transformers  # noqa: F401
 
+    import luthier.export.gguf.write
     import luthier.export.merge  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -136,18 +151,24 @@ def main() -> None:
         folder = Path(scratch)
         base, adapter = make(folder, args.layers, args.vocabulary)
         size = sum(path.stat().st_size for path in base.glob("*.safetensors"))
-        print(f"{size / 1e9:.2f} GB of weights; the disk writes {disk_rate(folder, size) / 1e6:,.0f} MB/s")
+        print(
+            f"{size / 1e9:.2f} GB of weights; the disk writes {disk_rate(folder, size) / 1e6:,.0f} MB/s",
+            flush=True,
+        )
         for repeat in range(args.repeats):
             for way in WAYS:
-                out = folder / f"{way}-{repeat}"
+                out = folder / f"{way.replace(' ', '-')}-{repeat}"
                 command = [sys.executable, __file__, "--worker", way, str(base), str(adapter), str(out)]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 found = json.loads(done.stdout.splitlines()[-1])
                 peak, before = found["peak_bytes"] / 1e9, found["before_bytes"] / 1e9
                 rate = size / found["seconds"] / 1e6
                 print(
-                    f"{way:8} {found['seconds']:7.2f} s  {rate:6,.0f} MB/s  peak {peak:.2f} GB ({before:.2f} imports)"
+                    f"{way:9} {found['seconds']:7.2f} s  {rate:6,.0f} MB/s  peak {peak:.2f} GB ({before:.2f} imports)",
+                    flush=True,
                 )
+                if repeat or way.startswith("gguf"):  # the first two merges are compared at the end
+                    shutil.rmtree(out) if out.is_dir() else out.unlink()
         print(f"greatest difference of a weight: {difference(folder / 'luthier-0', folder / 'peft-0'):.2g}")
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from luthier.data.questions import read_questions
+from luthier.data.semantic import open_embedder
 from luthier.serving.router import Router
 from luthier.serving.router.report import auroc, evaluate_router
 from luthier.serving.router.training import train_router
@@ -100,7 +101,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     random.Random(0).shuffle(general)
     cut = len(general) * 4 // 5
     started = time.perf_counter()
-    router = train_router(train, general[:cut])
+    embed = open_embedder() if arguments.semantic else None
+    router = train_router(train, general[:cut], embed=embed)
     train_seconds = time.perf_counter() - started
     report = evaluate_router(router, test, general[cut:])
     keyword = KeywordRouter(train)
@@ -154,6 +156,7 @@ def main() -> None:
     )
     parser.add_argument("--banking", type=Path, required=True, help="BANKING77's train file: text,category")
     parser.add_argument("--general", nargs="+", required=True, help="files of rows that are nobody's")
+    parser.add_argument("--semantic", action="store_true", help="read what questions mean, too (extra embed)")
     parser.add_argument("--off-domain", nargs="*", default=[], help="files of rows never trained on")
     print(json.dumps(measure(parser.parse_args()), indent=2))
 

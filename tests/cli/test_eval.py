@@ -87,7 +87,12 @@ def test_a_server_is_evaluated_kept_listed_and_shown(tmp_path: Path, items: str)
     rows = json.loads(said("eval", "list", "--folder", out, "--json"))
     assert [row["num_answered"] for row in rows] == [2, 2, 2, 2] and rows[0]["asked"]["repeat"] == 1
     shown = said("eval", "show", "1", "--folder", out, "--failed")
-    assert "1 of 2 right" in shown and "'I do not know.'" in shown and "'2'" not in shown
+    assert (
+        "1 of 2 right" in shown
+        and "'I do not know.'" in shown
+        and "'2'" not in shown
+        and "What is 2 plus 1?" in shown
+    )
 
 
 @pytest.mark.parametrize(

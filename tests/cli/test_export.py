@@ -103,6 +103,7 @@ def test_certify_holds_a_folder_against_the_trained_model(adapter: Path, tmp_pat
         ("onnx", "onnx is not written"),
         ("gguf:q9", "--to gguf:q9"),
         ("exe", "expected one of hf, peft"),
+        ("mlx:5", "--to mlx:5"),
     ],
 )
 def test_forms_that_do_not_exist_are_named(form: str, said: str, adapter: Path, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]

@@ -203,6 +203,19 @@ def test_a_policy_names_its_items_and_many_candidates_are_told(toy: str) -> None
     assert "asked of 5 candidates before" in json.loads(invoke(*asked).stdout)["warnings"][0]
 
 
+def test_choices_are_scored_where_the_task_says_so(toy: str) -> None:
+    row = {"question": "Which comes first?", "choices": ["one", "a much longer choice"], "answer": "one"}
+    write("items.jsonl", [{**row, "id": str(n), "question": f"{n}: which?"} for n in range(3)])
+    Path("task.yaml").write_text("items: items.jsonl\ngraders: [choice]\nask: likelihood\n", encoding="utf-8")
+    asked = [toy, "--champion", toy, "--items", "task.yaml", "--ordinary", write("o.jsonl", ordinary(1))]
+    found = json.loads(invoke(*asked, "--max-new-tokens", "1", "--json").stdout)
+    (format,) = [one for one in found["reasons"] if one["criterion"] == "format"]
+    assert (format["outcome"], format["asks_for"]) == ("not measured", "hold")
+    (summary,) = Path("gates").glob("*/answers/*domain-task.summary.json")
+    assert json.loads(summary.read_text(encoding="utf-8"))["settings"]["decoding"] == "likelihood"
+    assert "needs a local model" in str(error("http://localhost:1/v1#m", *asked[1:]))
+
+
 def test_a_task_whose_graders_changed_is_not_the_set_it_was(toy: str) -> None:
     write("items.jsonl", sums(2))
     Path("task.yaml").write_text("items: items.jsonl\ngraders: [numeric]\n", encoding="utf-8")

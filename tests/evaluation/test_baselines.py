@@ -55,6 +55,8 @@ def test_do_not_train_can_win() -> None:
     same = results(300, range(250), range(250))
     assert worth(same[:1], same[1]).word is Word.DO_NOT_TRAIN
     assert "as good" in worth(same[:1], same[1]).reason
+    none = results(300, (), ())
+    assert "neither is right on any item" in worth(none[:1], none[1]).reason
     few = results(20, range(15), range(15))  # the same on few items shows nothing
     assert worth(few[:1], few[1]).word is Word.NOT_ENOUGH
 

@@ -1,4 +1,4 @@
-"""Forms that other runtimes answer for: a server by its text, llama.cpp by its logits."""
+"""Forms that other runtimes answer for: a server by its text, llama.cpp and mlx-lm by their logits."""
 
 import importlib.util
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.export.toys import adapter_folder, base_folder, lora_config, teach_to
 from tests.models.chat_server import Raw, Request, chat_server, completion
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
-"""Rows that llama.cpp's groups of weights divide."""
+"""Rows that mlx-lm's and llama.cpp's groups of weights divide."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def exported(made: tuple[Path, Asked], tmp_path: Path, *forms: str) -> list[str]
     out = tmp_path / "out"
     out.mkdir()
     apply_export(plan_export(shipment, names), out, out, lambda _: None)
-    openers = [opener(name, out / name.folder, shipment) for name in names]
+    openers = [opener(name, out / name.folder, shipment, tmp_path) for name in names]
     certificate = certify_forms(made[1], [one for one in openers if one is not None], shipment, [])
     return [f"{form.form} {form.said}" for form in certificate.forms]
 
@@ -100,3 +100,44 @@ def test_llama_cpp_answers_as_trained(made: tuple[Path, Asked], tmp_path: Path) 
         "ollama:f32 equal within tolerance",
     ]
     assert (tmp_path / "out" / "ollama-f32" / "Modelfile").read_text().startswith("FROM ./model.gguf\n")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlx_lm") is None, reason="needs mlx-lm")
+def test_mlx_answers_as_trained(made: tuple[Path, Asked], tmp_path: Path) -> None:
+    assert exported(made, tmp_path, "mlx:16") == ["mlx:16 equal within tolerance"]
+    from luthier.export.certificate.mlx_form import MlxForm
+
+    assert MlxForm(tmp_path / "out" / "mlx-16", "mlx:16").precision == "float32"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlx_lm") is None, reason="needs mlx-lm")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_mlx_computes_with_the_weights_that_it_rounded(
+    bits: int, made: tuple[Path, Asked], tmp_path: Path
+) -> None:
+    """Its logits are those of transformers with the same rounded weights."""
+    import mlx.core as mx
+    import numpy as np
+    import torch
+
+    from luthier.export.certificate.mlx_form import MlxForm
+    from luthier.export.mlx import GROUP_SIZE, write_mlx
+
+    write_mlx(made[0] / "base", tmp_path / "mlx", bits)
+    stored = mx.load(str(tmp_path / "mlx" / "model.safetensors"))
+    twin = load_model(str(made[0] / "base"), dtype="float32", device="cpu")
+    rounded = 0
+    with torch.no_grad():
+        for name, parameter in twin.model.named_parameters():
+            parts = [
+                stored.get(name.removesuffix("weight") + part) for part in ("weight", "scales", "biases")
+            ]
+            if parts[1] is not None:
+                whole = mx.dequantize(*parts, group_size=GROUP_SIZE, bits=bits)
+                parameter.copy_(torch.from_numpy(np.array(whole)))
+                rounded += 1
+    form = MlxForm(tmp_path / "mlx", f"mlx:{bits}", f"{bits} bit")
+    ids = list(range(5, 45))
+    with torch.inference_mode():
+        want = twin.model(torch.tensor([ids])).logits[0]
+    assert rounded > 10 and float((form.logits(ids) - want).std() / want.std()) < 1e-3

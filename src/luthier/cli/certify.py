@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import print_json, quiet_libraries
+from luthier.cli.common import print_json, quiet_libraries, warn
 from luthier.cli.export import Items, MaxProbes, Model, show_forms
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ Forms = Annotated[
     str,
     typer.Option(
         help="Comma-separated: FORM (made for the check), FORM=PATH (as it stands), server=URL#MODEL. Forms: hf, "
-        "peft, gguf:TYPE, gguf-lora, ollama."
+        "peft, gguf:TYPE, gguf-lora, mlx:BITS, ollama."
     ),
 ]
 
@@ -38,7 +38,7 @@ def certify(
     from luthier.pipeline.shipping import find_shipment
 
     quiet_libraries()
-    found = find_shipment(model)
+    found = find_shipment(model, warn)
     with tempfile.TemporaryDirectory() as scratch:
         openers = _openers(found, [one.strip() for one in forms.split(",") if one.strip()], Path(scratch))
         asked, notes = ask_trained(
@@ -79,7 +79,9 @@ def _openers(found: "Found", forms: list[str], scratch: Path) -> "list[Open]":
             openers.append(server_opener(place, found.shipment.name))
             continue
         form = parse_form(kind)
-        open_form = opener(form, Path(place) if place else scratch / "forms" / form.folder, found.shipment)
+        open_form = opener(
+            form, Path(place) if place else scratch / "forms" / form.folder, found.shipment, scratch
+        )
         if open_form is None:
             raise ConfigError(f"--forms {text}: it holds no model; certify the server: server=URL#MODEL")
         openers.append(open_form)

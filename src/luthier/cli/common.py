@@ -4,6 +4,8 @@ Imports nothing heavy at its top.
 """
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,27 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+def warn(text: str) -> None:
+    """Something that a person should know and that stops nothing, on stderr."""
+    console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars(screen: "Console") -> Iterator[Callable[[str, int, int], None]]:
+    """A function to tell of progress: what, how much is done, of how much. A bar for each `what`, gone at the end."""
+    from rich.progress import Progress
+
+    with Progress(console=screen, transient=True) as progress:
+        bars: dict[str, int] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done)  # type: ignore[arg-type]
+
+        yield tell
 
 
 def quiet_libraries() -> None:

@@ -3,24 +3,17 @@
 Imports nothing heavy at its top.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from luthier.cli.common import console, print_json, quiet_libraries, read_text_option
-from luthier.files import file_name
 
 if TYPE_CHECKING:
-    from luthier.chat.messages import Conversation
-    from luthier.cli.eval_models import Opening
-    from luthier.cli.eval_tasks import Manner
-    from luthier.evaluation.answerers.opening import OpenedAnswerer
-    from luthier.evaluation.baselines import Baseline, Worth
-    from luthier.evaluation.lookup import Lookup
+    from luthier.evaluation.baselines import Worth
     from luthier.evaluation.runner import EvalResult
-    from luthier.evaluation.store import EvalStore
     from luthier.evaluation.tasks.definition import Task
 
 Files = list[Path] | None
@@ -57,138 +50,42 @@ def baselines(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Zero-shot, few-shot, other prompts, retrieval: is the trained model better than all of them?"""
-    from luthier.cli import eval_tasks
-    from luthier.cli.eval_models import Opening, system_prompt
+    from luthier.cli import eval_tasks, eval_ways
+    from luthier.cli.eval_models import Opening, opened, system_prompt
+    from luthier.errors import ConfigError
     from luthier.evaluation.baselines import worth
     from luthier.evaluation.store import EvalStore
 
     quiet_libraries()
     asked = eval_tasks.read(task, unsafe_execution=unsafe_execution)
-    known = _known(model, base, train)
-    materials = _Materials.read(known.train, documents, shots)
+    if documents and asked.ask == "likelihood":
+        raise ConfigError(f"--documents has no effect on {asked.name}, whose choices are scored; remove it")
+    origin = eval_ways.origin(model)
+    before = base or origin.base
+    given = [str(path) for path in train or ()] or origin.train
+    materials = eval_ways.Materials.read(given, documents or (), origin.no_train)
     prompts = [text for text in map(read_text_option, system or ()) if text is not None]
-    ways, notes = materials.ways(asked, prompts, shots, passages)
-    manner = eval_tasks.Manner(None, max_new_tokens, batch_size)
-    asker = _Asker(asked, manner, Opening(dtype), EvalStore(out), out)
-    results = asker.base(known.base, ways, notes)
+    named = [(f"prompt {number}", text) for number, text in enumerate(prompts, start=1)]
+    ways, notes = materials.ways(asked, named, shots, passages)
+    manner, store = eval_tasks.Manner(None, max_new_tokens, batch_size), EvalStore(out)
+    with opened(before or model, Opening(dtype)) as answerer:
+        results, unfit = eval_ways.ask_ways(answerer, asked, ways, manner, store, out)
     verdict = None
-    if known.is_trained:
+    if before is not None and before != model:
         own = replace(manner, system=system_prompt(model, None, asked.generation.system))
-        results.append(asker.trained(model, own))
+        with opened(model, Opening(dtype)) as answerer:
+            results.append(eval_ways.ask_and_save(answerer, asked, own, store, out))
         verdict = worth(results[:-1], results[-1], margin=margin)
-    _tell(asked, results, verdict, notes, json)
-
-
-@dataclass(frozen=True)
-class _Known:
-    base: str
-    is_trained: bool
-    train: list[str]
-
-
-def _known(model: str, base: str | None, train: Files) -> _Known:
-    """The base and the training files, as given or as the model says."""
-    from luthier.models.endpoint import is_endpoint
-    from luthier.pipeline.contender import find_contender
-    from luthier.pipeline.gate import existing_store
-    from luthier.pipeline.leaks import training_files
-
-    given = [str(path) for path in train or ()]
-    if is_endpoint(model) or model.lower().endswith(".gguf"):
-        return _Known(base or model, base is not None, given)
-    found = find_contender(model, existing_store())
-    before = base or found.base
-    if not given and found.data:
-        files = training_files(found.data)
-        given = files if isinstance(files, list) else []
-    return _Known(before or model, before is not None and before != model, given)
-
-
-@dataclass(frozen=True)
-class _Materials:
-    """What the prompts may show."""
-
-    examples: "list[Conversation]"
-    lookup: "Lookup | None"
-
-    @classmethod
-    def read(cls, train: list[str], documents: Files, shots: int) -> "_Materials":
-        from luthier.evaluation.lookup import Lookup
-        from luthier.evaluation.tasks.perplexity import load_documents
-        from luthier.pipeline.examples import read_examples
-
-        examples, texts = read_examples(train) if train else ([], [])
-        if documents:
-            texts = [one.text for path in documents for one in load_documents(path)]
-        return cls(examples, Lookup(texts) if texts else None)
-
-    def ways(
-        self, task: "Task", prompts: list[str], shots: int, passages: int
-    ) -> "tuple[list[Baseline], list[str]]":
-        """The baselines, and what could not be made."""
-        from luthier.evaluation.baselines import Baseline, choose_examples
-
-        own = task.generation.system
-        ways = [Baseline("zero-shot", own)]
-        ways += [Baseline(f"prompt {number}", text) for number, text in enumerate(prompts, start=1)]
-        notes = []
-        if shots and self.examples:
-            ways.append(Baseline(f"{shots}-shot", own, choose_examples(self.examples, task.items, shots)))
-        elif shots:
-            notes.append("no few-shot baseline: no training rows are known; give --train FILE")
-        if self.lookup is not None:
-            ways.append(Baseline(f"retrieval of {passages}", own, lookup=self.lookup, num_passages=passages))
-        return ways, notes
-
-
-@dataclass(frozen=True)
-class _Asker:
-    task: "Task"
-    manner: "Manner"
-    opening: "Opening"
-    store: "EvalStore"
-    out: Path
-
-    def base(self, ref: str, ways: "list[Baseline]", notes: list[str]) -> "list[EvalResult]":
-        """Each way that fits into the model's context; the others are told in `notes`."""
-        from luthier.cli.eval_models import opened
-        from luthier.errors import ModelError
-
-        results = []
-        with opened(ref, self.opening) as answerer:
-            for way in ways:
-                manner = replace(self.manner, system=way.system_prompt, baseline=way)
-                try:
-                    results.append(self._ask(answerer, manner))
-                except ModelError as error:
-                    if not way.few_shot and way.lookup is None:
-                        raise
-                    notes.append(f"no {way.name} baseline: {error}")
-        return results
-
-    def trained(self, ref: str, manner: "Manner") -> "EvalResult":
-        from luthier.cli.eval_models import opened
-
-        with opened(ref, self.opening) as answerer:
-            return self._ask(answerer, manner)
-
-    def _ask(self, answerer: "OpenedAnswerer", manner: "Manner") -> "EvalResult":
-        from luthier.cli import eval_tasks
-        from luthier.evaluation.runner import save_result
-
-        result = eval_tasks.ask(answerer, self.task, manner, self.store)
-        save_result(result, self.out / f"{file_name(result.label)}-{self.task.name}.jsonl")
-        return result
+    _tell(asked, results, verdict, notes + unfit, json)
 
 
 def _tell(
     task: "Task", results: "list[EvalResult]", verdict: "Worth | None", notes: list[str], as_json: bool
 ) -> None:
-    from luthier.cli import eval_tasks
     from luthier.evaluation.tasks.scores import score
 
-    scored = [score(task.items, task.graders, result) for result in results]
     if as_json:
+        scored = [score(task.items, task.graders, result) for result in results]
         rows: list[dict[str, Any]] = [
             {**result.summary(), "label": result.label, "graders": [one.to_dict() for one in figures]}
             for result, figures in zip(results, scored, strict=True)
@@ -196,11 +93,24 @@ def _tell(
         told = verdict.to_dict() if verdict is not None else None
         print_json({"task": task.name, "results": rows, "verdict": told, "notes": notes})
         return
-    screen = console()
-    screen.print(eval_tasks.side_by_side(task, results, scored, verdict.pairs if verdict else ()))
-    for note in notes:
-        screen.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    show(task, results, verdict, notes)
+
+
+def show(task: "Task", results: "list[EvalResult]", verdict: "Worth | None", notes: list[str]) -> None:
+    """One row per way to ask, what was left out, and the word."""
+    from luthier.cli import eval_tasks
+    from luthier.evaluation.tasks.scores import score
+
+    scored = [score(task.items, task.graders, result) for result in results]
+    console().print(eval_tasks.side_by_side(task, results, scored, verdict.pairs if verdict else ()))
+    show_notes(notes)
     if verdict is not None:
-        screen.print(
+        console().print(
             f"{verdict.word}: {verdict.reason}", style=_STYLES[verdict.word], markup=False, soft_wrap=True
         )
+
+
+def show_notes(notes: list[str]) -> None:
+    """What was left out, and why."""
+    for note in notes:
+        console().print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)

@@ -61,8 +61,22 @@ def show(
         markup=False,
     )
     for one in results:
-        text = one.answer if len(one.answer) <= _SHOWN_CHARACTERS else f"{one.answer[:_SHOWN_CHARACTERS]}..."
-        screen.print(f"{one.id}  {one.verdict}: {one.reason}\n    {text!r}", markup=False, soft_wrap=True)
+        lines = (
+            f"{one.id}  {one.verdict}: {one.reason}",
+            f"  asked     {_end(one.prompt)}",
+            f"  answered  {_beginning(one.answer)}",
+        )
+        screen.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _beginning(text: str) -> str:
+    """What fits on a screen, line breaks spelled."""
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
+
+
+def _end(text: str) -> str:
+    """Of a prompt, the end: the question stands behind the system prompt."""
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"...{text[-_SHOWN_CHARACTERS:]}")
 
 
 def _store(folder: Path) -> "EvalStore":

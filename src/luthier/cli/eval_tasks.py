@@ -231,6 +231,11 @@ def _cells(entry: dict[str, Any], speed: bool) -> dict[str, str]:
     for grader in entry["graders"]:
         for figure in grader["figures"]:
             cells[f"{grader['grader']}: {figure['name']}"] = _with_interval(figure["value"], figure)
+        for name, counts in grader["tables"].items():
+            if counts and all(isinstance(count, int) for count in counts.values()):
+                cells[f"{grader['grader']}: {name}"] = ", ".join(
+                    f"{key} {count}" for key, count in counts.items()
+                )
     for one in entry["pass_at_k"]:
         cells[f"pass@{one['k']}"] = _with_interval(one["estimate"], one)
     if entry["noise"]:
@@ -272,12 +277,12 @@ def side_by_side(
     from luthier.evaluation.stats import wilson_interval
 
     figures = [
-        next((figure for figure in one[0].figures if figure.name != "accuracy"), None) for one in scored
+        next((figure for first in one[:1] for figure in first.figures if figure.name != "accuracy"), None)
+        for one in scored
     ]
-    named = next((figure.name for figure in figures if figure is not None), "")
+    named = [figure.name for figure in figures if figure is not None][:1]
     shown = Table(title=f"{task.name}: {len(task.items)} items", title_justify="left")
-    columns = ("", "right", "accuracy (95%)", named, "trained won/lost", "p")
-    for name in columns:
+    for name in ("", "right", "accuracy (95%)", *named, "trained won/lost", "p"):
         shown.add_column(name, overflow="fold")
     for place, result in enumerate(results):
         tally, figure = result.tally, figures[place]
@@ -287,7 +292,7 @@ def side_by_side(
             Text(result.label),
             f"{tally.num_passed}/{tally.num_graded}",
             f"{tally.accuracy:.1%} ({interval.low:.1%} to {interval.high:.1%})",
-            f"{figure.value:.3f}" if figure is not None else "",
+            *(f"{figure.value:.3f}" if figure is not None else "" for _ in named),
             f"{pair.wins}/{pair.losses}" if pair is not None else "",
             f"{pair.p_value:.2g}" if pair is not None else "",
         )

@@ -13,6 +13,7 @@ from luthier.cli.eval_models import MODELS_HELP, ApiKeyVariable, Concurrency, Dt
 from luthier.files import file_name
 
 if TYPE_CHECKING:
+    from luthier.cli.eval_beside import Beside
     from luthier.cli.eval_tasks import Manner
     from luthier.evaluation.answerers.opening import OpenedAnswerer
     from luthier.evaluation.runner import EvalResult
@@ -66,6 +67,13 @@ def evaluate(
             "--resume/--no-resume", help="Use answers that are kept. Default: yes, but not for URL#MODEL."
         ),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Ask the base of a trained model too: by itself, with examples, with the prompt, with documents.",
+        ),
+    ] = True,
     speed: Annotated[bool, typer.Option("--speed", help="Show latency and tokens per second.")] = False,
     price_in: Money = None,
     price_out: Money = None,
@@ -79,7 +87,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask models every item and grade the answers: greedy, with the training template, unless told otherwise."""
-    from luthier.cli import eval_tasks
+    from luthier.cli import eval_beside, eval_tasks
     from luthier.cli.eval_models import Opening, opened, system_prompt
     from luthier.evaluation.store import EvalStore
 
@@ -91,6 +99,7 @@ def evaluate(
         "--samples": samples > 1,
         "--temperature": temperature > 0,
         "--resume": resume is not None,
+        "--no-baselines": not baselines,
         "--speed": speed,
         "--price-in": price_in is not None,
         "--price-out": price_out is not None,
@@ -105,25 +114,45 @@ def evaluate(
     given = read_text_option(system)
     store = EvalStore(out)
     opening = Opening(dtype, api_key_variable, timeout, concurrency)
-    summaries = []
+    beside = eval_beside.plans(models, tasks, given, temperature) if baselines else {}
+    if any(one.base for one in beside.values()):
+        told = eval_beside.questions(tasks, len(models), list(beside.values()), max(repeats, samples))
+        console(stderr=True).print(told, markup=False, soft_wrap=True)
+    summaries, held = [], []
     for ref in models:
+        asked = []
         with opened(ref, opening) as answerer:
             for one in tasks:
                 prompt = system_prompt(ref, given, one.generation.system)
                 manner = eval_tasks.Manner(
                     prompt, max_new_tokens, batch_size, temperature=temperature, resume=resume
                 )
-                runs = _runs(answerer, one, manner, repeats, samples, store)
-                path = _save(runs, out, f"{file_name(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
-                summaries.append(eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price))
+                asked.append((one, manner, _runs(answerer, one, manner, repeats, samples, store)))
+        for one, manner, runs in asked:
+            path = _save(runs, out, f"{file_name(ref)}{_prompt_mark(runs[0].system_prompt)}-{one.name}")
+            entry = eval_tasks.summary(eval_tasks.outcome(one, runs), one, path, price)
+            if ref in beside:
+                found = eval_beside.ask(beside[ref], one, runs[0], manner, opening, store, out)
+                held.append((one, found))
+                entry["baselines"] = found.to_dict()
+            summaries.append(entry)
     if json:
         print_json(summaries)
         return
     for one in tasks:
         entries = [entry for entry in summaries if entry["task"] == one.name]
         console().print(eval_tasks.table(entries, one, speed=speed))
+        _show_beside([found for task, found in held if task is one], one)
     for entry in summaries:
         console().print(f"answers: {entry['answers']}", soft_wrap=True)
+
+
+def _show_beside(held: "list[Beside]", task: "Task") -> None:
+    for found in held:
+        if found.verdict is None:
+            eval_baselines.show_notes(found.notes)
+        else:
+            eval_baselines.show(task, found.results, found.verdict, found.notes)
 
 
 app.command("baselines")(eval_baselines.baselines)

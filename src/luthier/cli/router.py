@@ -12,6 +12,7 @@ import typer
 from luthier.cli.common import console, print_json
 
 if TYPE_CHECKING:
+    from luthier.data.semantic import Embed
     from luthier.serving.router.report import Regret, RouterReport
 
 app = typer.Typer(name="router", help="Who answers which question.", no_args_is_help=True)
@@ -37,6 +38,9 @@ def train(
         list[str] | None,
         typer.Option("--specialist", help="A specialist of the store: its own examples are its questions."),
     ] = None,
+    semantic: Annotated[
+        bool, typer.Option(help="Read what a question means, too (extra embed): tens of ms a decision.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The router's folder.")] = Path("router"),
     json: Json = False,
 ) -> None:
@@ -45,13 +49,13 @@ def train(
     from luthier.serving.router import save_router
     from luthier.serving.router.training import train_router
 
-    questions = _questions(named or []) | {ref: _examples(ref) for ref in specialists or []}
+    questions = read_named(named or []) | {ref: _examples(ref) for ref in specialists or []}
     if not questions or not general:
         raise ConfigError(
             "expected specialists with their questions, and questions that are nobody's: "
             "luthier router train NAME=FILE... --general FILE"
         )
-    router = train_router(questions, _read(general))
+    router = train_router(questions, read_all(general), embed=_embedder() if semantic else None)
     save_router(router, out)
     if json:
         print_json({"router": str(out), **router.trained_on, "temperature": router.temperature})
@@ -77,12 +81,12 @@ def evaluate(
     from luthier.serving.router import load_router
     from luthier.serving.router.report import evaluate_router, regret
 
-    loaded = load_router(router)
+    loaded = load_router(router, _embedder)
     if not named and scores is None:
         raise ConfigError(
             "expected questions with their owners: luthier router eval ROUTER NAME=FILE... [--general FILE]"
         )
-    report = evaluate_router(loaded, _questions(named), _read(general or [])) if named else None
+    report = evaluate_router(loaded, read_named(named), read_all(general or [])) if named else None
     cost = regret(loaded, *_scores(scores)) if scores is not None else None
     if json:
         print_json(
@@ -107,7 +111,7 @@ def explain(
     """Who would answer, how sure, and which words and pieces of words say so."""
     from luthier.serving.router import load_router
 
-    loaded = load_router(router)
+    loaded = load_router(router, _embedder)
     decision = loaded.route(text)
     likeliest = max((p, name) for name, p in decision.probabilities.items() if name in loaded.specialists)[1]
     reasons = loaded.explain(text, decision.specialist or likeliest)[:10]
@@ -125,8 +129,8 @@ def explain(
     )
 
 
-def _questions(named: Sequence[str]) -> dict[str, list[str]]:
-    """NAME=FILE, a name as often as there are files of it."""
+def read_named(named: Sequence[str]) -> dict[str, list[str]]:
+    """The questions of NAME=FILE, a name as often as there are files of it. Raises ConfigError, DataError."""
     from luthier.errors import ConfigError
 
     found: dict[str, list[str]] = {}
@@ -134,11 +138,18 @@ def _questions(named: Sequence[str]) -> dict[str, list[str]]:
         name, equals, path = one.partition("=")
         if not (name and equals and path):
             raise ConfigError(f"expected NAME=FILE, got {one!r}")
-        found.setdefault(name, []).extend(_read([path]))
+        found.setdefault(name, []).extend(read_all([path]))
     return found
 
 
-def _read(places: Sequence[str]) -> list[str]:
+def _embedder() -> "Embed":
+    from luthier.data.semantic import open_embedder
+
+    return open_embedder()
+
+
+def read_all(places: Sequence[str]) -> list[str]:
+    """The questions of some files. Raises DataError."""
     from luthier.data.questions import read_questions
 
     return [question for place in places for question in read_questions(place)]

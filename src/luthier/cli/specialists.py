@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, print_json, read_text_option
+from luthier.cli.common import console, print_json, read_text_option, warn
 
 if TYPE_CHECKING:
-    from luthier.registry.specialist import Specialist
+    from luthier.registry.specialist import NamedKnowledge, Specialist
     from luthier.registry.specialists import SpecialistStore
 
 app = typer.Typer(
@@ -93,6 +93,12 @@ def commit(
         str | None, typer.Option(help="The licence of what ships, such as Apache-2.0.")
     ] = None,
     message: Annotated[str, typer.Option("-m", "--message", help="What is new about it.")] = "",
+    knowledge: Annotated[
+        str | None, typer.Option(help="The base of knowledge that it answers from (luthier knowledge).")
+    ] = None,
+    passages: Annotated[
+        int, typer.Option(min=1, help="How many of its passages a question is asked on.")
+    ] = 4,
     json: Json = False,
 ) -> None:
     """Keep a run as the next version of a specialist: weights, template, prompt, recipe, data's hashes, examples."""
@@ -104,7 +110,14 @@ def commit(
     quiet_libraries()
     store = _store()
     found, new = bundle_run(
-        store, open_run(run), name, system_prompt=read_text_option(system), licence=licence, message=message
+        store,
+        open_run(run),
+        name,
+        system_prompt=read_text_option(system),
+        licence=licence,
+        message=message,
+        knowledge=_knowledge(knowledge, passages),
+        warn=warn,
     )
     page = refresh_report(store, found)
     if json:
@@ -114,6 +127,18 @@ def commit(
         _say(f"report: {page or f'luthier specialists report {found.ref} --out FILE'}")
     else:
         _say(f"{found.ref} is this very bundle already; nothing was changed")
+
+
+def _knowledge(name: str | None, num_passages: int) -> "NamedKnowledge | None":
+    """Raises ServingError where there is no such base here."""
+    from luthier.registry.specialist import NamedKnowledge
+    from luthier.serving.knowledge.base import default_folder
+    from luthier.serving.knowledge.folder import read_contents
+
+    if name is None:
+        return None
+    read_contents(default_folder(name))
+    return NamedKnowledge(name, num_passages)
 
 
 @app.command()
@@ -126,13 +151,16 @@ def show(ref: Ref, json: Json = False) -> None:
         print_json({**_summary(store, one), "manifest": dict(one.manifest), "records": records})
         return
     summary = _summary(store, one)
+    summary["base"] = summary["base"] or "none (whole weights)"
     _say(f"{one.ref}  {one.id}")
     for key in ("form", "base", "verdict", "created", "message"):
         _say(f"  {key:<12} {summary[key] or 'none'}")
     _say(f"  {'is':<12} {', '.join(summary['aliases']) or 'nothing'}")
     _say(f"  {'licence':<12} {one.manifest.get('licence') or 'not said'}")
     _say(f"  {'run':<12} {one.manifest.get('run')}")
-    _say(f"  {'prompt':<12} {one.system_prompt!r}")
+    _say(f"  {'prompt':<12} {'none' if one.system_prompt is None else repr(one.system_prompt)}")
+    if one.knowledge is not None:
+        _say(f"  {'knowledge':<12} {one.knowledge.name}, {one.knowledge.num_passages} passages a question")
     for path, artifact in one.files.items():
         _say(f"  {artifact.num_bytes:>12,}  {path}")
     for record in records:

@@ -26,7 +26,7 @@ def require_embedder() -> None:
     missing = [one for one in _PACKAGES if importlib.util.find_spec(one) is None]
     if missing:
         raise DataError(
-            f"the search for rows of the same meaning (--semantic) needs {' and '.join(missing)}, not installed here; "
+            f"reading what texts mean (--semantic) needs {' and '.join(missing)}, not installed here; "
             "install the extra: pip install 'luthier[embed]'"
         )
 

@@ -129,6 +129,8 @@ def worth(
     pair, name = pairs[best], baselines[best].label
     counts = f"{pair.wins} won, {pair.losses} lost against {name}"
     share = alpha / len(pairs)
+    if not tuned.tally.num_passed and not baselines[best].tally.num_passed:
+        counts += "; neither is right on any item"
     if all(one.verdict is Evidence.BETTER for one in pairs):
         word, reason = Word.TRAIN, f"better than every baseline: {counts}, the best of them"
     elif pair.p_value < share and pair.losses > pair.wins:

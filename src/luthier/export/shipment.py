@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "gguf": "one file for llama.cpp (gguf:TYPE, such as gguf:q4_k_m; default f16)",
     "gguf-lora": "the adapter alone as a GGUF file",
     "ollama": "a folder for ollama create (ollama:TYPE of the GGUF inside; ollama:hf with safetensors; default f16)",
+    "mlx": "a folder for mlx-lm (mlx:4, mlx:8 bits; default 16)",
     "vllm": "the command line that serves it with vLLM",
 }
 
@@ -59,7 +60,9 @@ class FormName:
         """A key of the certificate's tolerances."""
         if self.kind in ("gguf-lora",):
             return "float32 adapter in GGUF"
-        found = re.match(r"i?q(\d)", self.variant)
+        found = re.match(r"(?:i?q)(\d)", self.variant) or (
+            re.match(r"(\d+)$", self.variant) if self.kind == "mlx" else None
+        )
         if found and int(found[1]) <= 8:
             bits = max(2, int(found[1]))
             return "8 bit" if bits > 6 else f"{bits} bit"
@@ -75,9 +78,12 @@ def parse_form(text: str) -> FormName:
         raise ConfigError(f"--to {text}: expected one of {', '.join(KINDS)}")
     if kind == "gguf" or kind == "ollama":
         variant = variant or "f16"
+    elif kind == "mlx":
+        variant = variant or "16"
     good = {
         "gguf": bool(_GGUF_TYPES.fullmatch(variant)),
         "ollama": variant == "hf" or bool(_GGUF_TYPES.fullmatch(variant)),
+        "mlx": variant in ("4", "8", "16"),
     }.get(kind, not variant)
     if not good:
         raise ConfigError(f"--to {text}: {kind} is {KINDS[kind]}; got {variant!r}")

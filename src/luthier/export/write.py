@@ -21,7 +21,7 @@ from luthier.files import write_text_atomic
 Say = Callable[[str], None]
 GGUF_FILE = "model.gguf"
 GGUF_LORA_FILE = "adapter.gguf"
-_OF_WEIGHTS = ("hf", "gguf", "ollama")
+_OF_WEIGHTS = ("hf", "gguf", "ollama", "mlx")
 _BYTES_OF_WEIGHT = {
     "float32": 4.0,
     "float16": 2.0,
@@ -101,6 +101,7 @@ def _planned(form: FormName, shipment: Shipment, merge: MergePlan | None) -> Pla
         "gguf": lambda: Planned(form, (GGUF_FILE,), packed),
         "gguf-lora": lambda: Planned(form, (GGUF_LORA_FILE,), small),
         "ollama": lambda: Planned(form, ("Modelfile", "weights"), packed),
+        "mlx": lambda: Planned(form, ("model.safetensors", "config.json", "tokenizer"), packed),
         "vllm": lambda: Planned(form, ("serve.sh",), 0),
     }[form.kind]()
 
@@ -159,6 +160,10 @@ def _write_of_weights(form: FormName, shipment: Shipment, merged: Path, folder: 
 
         folder.mkdir()
         write_gguf(merged, folder / GGUF_FILE, form.variant)
+    elif form.kind == "mlx":
+        from luthier.export.mlx import write_mlx
+
+        write_mlx(merged, folder, int(form.variant))
     else:
         from luthier.export.ollama.folder import write_ollama
 

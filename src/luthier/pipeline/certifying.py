@@ -3,7 +3,6 @@
 Knows nothing of how forms are written.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -82,9 +81,12 @@ def read_items(path: Path | None) -> tuple[EvalItem, ...]:
     return load_items(path) if path is not None else ()
 
 
-def opener(form: FormName, place: Path, shipment: Shipment) -> Open | None:
-    """How the form that stands at `place` is opened; None for what holds no model (a command line)."""
-    name, hashes = str(form), partial(_hashes, place)
+def opener(form: FormName, place: Path, shipment: Shipment, scratch: Path) -> Open | None:
+    """How the form that stands at `place` is opened; None for what holds no model (a command line).
+
+    scratch: a folder for what only the check needs.
+    """
+    name, hashes = str(form), partial(hashes_of, place)
     if form.kind == "hf":
         return lambda _: (FolderForm(place, name), hashes())
     if form.kind == "peft":
@@ -92,7 +94,9 @@ def opener(form: FormName, place: Path, shipment: Shipment) -> Open | None:
     if form.kind == "gguf":
         return lambda stack: (_gguf(stack, place / GGUF_FILE if place.is_dir() else place, form), hashes())
     if form.kind == "gguf-lora":
-        return lambda stack: (_gguf_lora(stack, place, form, shipment), hashes())
+        return lambda stack: (_gguf_lora(stack, place, form, shipment, scratch), hashes())
+    if form.kind == "mlx":
+        return lambda _: (_mlx(place, form), hashes())
     if form.kind == "ollama":
         if form.variant == "hf":
             return lambda _: (FolderForm(place, name), hashes())
@@ -100,7 +104,8 @@ def opener(form: FormName, place: Path, shipment: Shipment) -> Open | None:
     return None
 
 
-def _hashes(place: Path) -> Mapping[str, str]:
+def hashes_of(place: Path) -> Mapping[str, str]:
+    """SHA-256 of a file, or of each file in a folder by its path there."""
     if place.is_file():
         return {place.name: hash_file(place)}
     files = sorted(path for path in place.rglob("*") if path.is_file())
@@ -115,17 +120,24 @@ def _gguf(stack: ExitStack, file: Path, form: FormName, adapter: Path | None = N
     return opened
 
 
-def _gguf_lora(stack: ExitStack, place: Path, form: FormName, shipment: Shipment) -> Any:
-    """An adapter answers only over a base: one is written for the time of the check, in float32."""
+def _gguf_lora(stack: ExitStack, place: Path, form: FormName, shipment: Shipment, scratch: Path) -> Any:
+    """An adapter answers only over a base: one is written for the time of the checks, in float32."""
     from luthier.export.gguf.write import write_gguf
 
     base = Path(shipment.source.base)
     if not base.is_dir():
         raise ConfigError(f"{form}: certifying it needs the base as a folder; {base} is none")
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    write_gguf(base, scratch / "base.gguf", "f32")
+    base_gguf = scratch / "base.gguf"
+    if not base_gguf.is_file():
+        write_gguf(base, base_gguf, "f32")
     adapter = place / GGUF_LORA_FILE if place.is_dir() else place
-    return _gguf(stack, scratch / "base.gguf", form, adapter)
+    return _gguf(stack, base_gguf, form, adapter)
+
+
+def _mlx(place: Path, form: FormName) -> Any:
+    from luthier.export.certificate.mlx_form import MlxForm
+
+    return MlxForm(place, str(form), None if form.variant == "16" else form.bits)
 
 
 def server_opener(url: str, model: str) -> Open:

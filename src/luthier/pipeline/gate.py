@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from luthier.errors import DataError
 from luthier.evaluation.answerers.opening import open_answerer
@@ -19,6 +20,7 @@ from luthier.evaluation.gate import (
     Judgement,
     LeakReport,
     Policy,
+    RoutingReport,
     Side,
     evaluate_gate,
 )
@@ -43,6 +45,8 @@ from luthier.registry.specialist_diff import other_prompt
 from luthier.registry.specialists import SpecialistStore
 
 MANY_CANDIDATES = 5
+BASE_MARK = "base "
+"""Stands before the name of the base in a verdict: it may be the champion too."""
 _SERVED = "{} is known by its name alone: another model may answer there tomorrow, under the same hash"
 
 
@@ -53,7 +57,8 @@ class GateJob:
     items: what the candidate is for; golden: what must stay as it is; without them, those that the policy names from
     `policy_folder`, else those of the champion's last verdict, else of the candidate's. others: sets of other
     specialists by name, more of which are known from the store. train, base: where the candidate does not say them.
-    system, champion_system: other prompts than the specialists' own.
+    system, champion_system: other prompts than the specialists' own. routing: measures what the candidate does to the
+    choice between specialists, where it joins others.
     """
 
     candidate: str
@@ -73,6 +78,17 @@ class GateJob:
     batch_size: int = 32
     dtype: str = "auto"
     store: SpecialistStore | None = None
+    routing: Callable[[], RoutingReport] | None = None
+
+    @property
+    def asked_with(self) -> dict[str, Any]:
+        """What the verdict keeps of how the models were asked."""
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "batch_size": self.batch_size,
+            "dtype": self.dtype,
+            "train": list(self.train),
+        }
 
 
 def existing_store() -> SpecialistStore | None:
@@ -93,14 +109,15 @@ def run_gate(
     ledger = Ledger(job.out.parent / "sets.json")
     known = Known(ledger, job.store, (champion, candidate))
     sets, unasked = read_sets(files, known, job.store, (candidate, champion))
-    leaks, warnings = _leaks(job.train, files.own, candidate)
+    leaks, warnings = leak_evidence(job.train, files.own, candidate)
     num_timed = job.policy.latency.num_questions if job.policy.latency.p95_seconds is not None else 0
+    routing = job.routing() if job.routing is not None else None
     keep = partial(_keep, job.out / "answers")
     with _judge(job) as judge:
         evidence = gather(
-            _contender(candidate, job.system, job.dtype),
-            _contender(champion, job.champion_system, job.dtype),
-            _contender(find_contender(base, job.store), None, job.dtype, "base ") if base else None,
+            contender(candidate, job.system, job.dtype),
+            contender(champion, job.champion_system, job.dtype),
+            contender(find_contender(base, job.store), None, job.dtype, BASE_MARK) if base else None,
             sets,
             Settings(job.max_new_tokens, job.batch_size, num_timed, keep, on_progress),
             leaks=leaks,
@@ -113,8 +130,8 @@ def run_gate(
                 *_many_tries(files, ledger, candidate),
             ],
         )
-        evidence = replace(evidence, judged=_judged(judge, job, evidence, sets))
-    verdict = evaluate_gate(evidence, job.policy)
+        evidence = replace(evidence, judged=_judged(judge, job, evidence, sets), routing=routing)
+    verdict = replace(evaluate_gate(evidence, job.policy), asked_with=job.asked_with)
     write_json_atomic(job.out / "verdict.json", verdict.to_dict())
     write_text_atomic(job.out / "gate.html", render_page(verdict))
     ledger.note({one.path: one.hash for one in evidence.sets}, verdict.candidate.hash)
@@ -163,7 +180,8 @@ def _judged(
     return judge_domain(judge, rubrics, evidence.sets, items, Path(job.policy.judge.reports))
 
 
-def _contender(found: Found, system: str | None, dtype: str, mark: str = "") -> Contender:
+def contender(found: Found, system: str | None, dtype: str, mark: str = "") -> Contender:
+    """A model that the gate can open. system: another prompt than its own; mark: before its name."""
     prompt = system if system is not None else found.system_prompt
     name = mark + found.name
 
@@ -178,7 +196,9 @@ def _contender(found: Found, system: str | None, dtype: str, mark: str = "") -> 
     return Contender(Side(name, found.weights, prompt or None), opened)
 
 
-def _leaks(named: Sequence[str], own: Sequence[Path], candidate: Found) -> tuple[LeakReport | str, list[str]]:
+def leak_evidence(
+    named: Sequence[str], own: Sequence[Path], candidate: Found
+) -> tuple[LeakReport | str, list[str]]:
     """The items against the training rows; and a warning where the items chose the candidate's checkpoint."""
     hashes = {hash_file(path): path for path in own}
     warnings = [

@@ -17,6 +17,7 @@ from luthier.evaluation.gate.ledger import Ledger
 from luthier.evaluation.probes import GENERAL, ORDINARY, general_items, ordinary_items
 from luthier.evaluation.task import load_items
 from luthier.evaluation.tasks.definition import load_task
+from luthier.evaluation.tasks.likelihood import likelihood_of
 from luthier.hashing import hash_file, hash_json
 from luthier.pipeline.contender import Found
 from luthier.registry.specialist import Specialist
@@ -115,16 +116,35 @@ def read_sets(
     return sets, {name: why for name, why in unasked.items() if name not in files.others}
 
 
+def sets_again(recorded: Sequence[Mapping[str, Any]]) -> list[ItemSet]:
+    """The sets of a verdict, to be asked once more. Raises EvaluationError that lists those that are gone."""
+    built_in = {
+        f"luthier:{GENERAL}": ItemSet("general", GENERAL, f"luthier:{GENERAL}", general_items()),
+        f"luthier:{ORDINARY}": ItemSet("ordinary", ORDINARY, f"luthier:{ORDINARY}", ordinary_items()),
+    }
+    gone = [
+        one["path"] for one in recorded if one["path"] not in built_in and not Path(one["path"]).is_file()
+    ]
+    if gone:
+        raise EvaluationError(f"evaluation sets of the last verdict are gone: {', '.join(gone)}")
+    sets = []
+    for one in recorded:
+        path, name, before = Path(one["path"]), one["name"], one["hash"]
+        if one["path"] in built_in:
+            sets.append(built_in[one["path"]])
+        elif one["role"] == "ordinary":
+            sets.append(ItemSet("ordinary", name, one["path"], ordinary_items(path), before))
+        else:
+            sets.append(item_set(one["role"], path, name, before))
+    return sets
+
+
 def item_set(role: Role, path: Path, name: str | None = None, before: str | None = None) -> ItemSet:
     """Items (JSONL), or a task with its graders and settings (YAML). Raises EvaluationError."""
     place = str(path.absolute())
     if path.suffix not in TASK_ENDINGS:
         return ItemSet(role, name or path.stem, place, load_items(path), before)
     task = load_task(path)
-    if task.ask != "generate":
-        raise EvaluationError(
-            f"{path}: the gate asks models for answers; it does not score choices (`ask: {task.ask}`)"
-        )
     settings = task.generation
     return ItemSet(
         role,
@@ -136,6 +156,7 @@ def item_set(role: Role, path: Path, name: str | None = None, before: str | None
         settings.max_new_tokens,
         settings.system,
         _rules_hash(path),
+        likelihood_of if task.ask == "likelihood" else None,
     )
 
 

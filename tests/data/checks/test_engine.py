@@ -94,7 +94,9 @@ def test_packed_files_and_tables_are_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_a_finding_beside_everything_before_the_damage(tmp_path: Path) -> None:
-    rows = [{"prompt": f"What is {n} of {n * 7919}?", "completion": f"It is {n * 31}."} for n in range(20_000)]
+    rows = [
+        {"prompt": f"What is {n} of {n * 7919}?", "completion": f"It is {n * 31}."} for n in range(20_000)
+    ]
     rows[10] = rows[4]
     whole = gzip.compress(lines_of(rows).encode())
     damaged = tmp_path / "a.jsonl.gz"

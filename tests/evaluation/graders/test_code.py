@@ -55,7 +55,7 @@ def test_outcomes_are_words_and_the_wall_is_kept(answer: str, outcome: str) -> N
     assert verdict.score == float(outcome == "passed")
     if outcome != "no_code":
         assert verdict.details["level"] == find_level().level
-        assert f"(wall: {find_level().level})" in verdict.reason
+        assert f"wall: {find_level().level}" in verdict.reason
     table = code(3.0, 256 * 2**20).tables([Graded(ITEM, answer, verdict)])
     assert table["outcomes"] == {outcome: 1}
 
@@ -70,7 +70,7 @@ def test_tests_that_test_nothing_and_rows_without_tests_are_refused() -> None:
     with pytest.raises(EvaluationError, match="field 'tests'"):
         prove_with(grader, EvalItem("bare", ITEM.messages, GOLD, grader="code"))
     wrong = EvalItem("wrong", ITEM.messages, "def double(n): return n", grader="code", fields=ITEM.fields)
-    with pytest.raises(EvaluationError, match="does not pass its own grader 'code': failed: AssertionError"):
+    with pytest.raises(EvaluationError, match="does not pass its own grader 'code': AssertionError"):
         prove_with(grader, wrong)
 
 

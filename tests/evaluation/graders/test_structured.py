@@ -143,6 +143,9 @@ def test_entities_whole_and_in_part() -> None:
     assert found["exact_f1"] == pytest.approx(2 / 6)
     assert found["partial_f1"] == pytest.approx(2 * (1 + 2 / 3) / 6)
     assert found["malformed"] == pytest.approx(1 / 3)
+    nothing = figures(EXTRACTION, [(one, "[]")])  # nothing was said, so nothing was said rightly
+    assert (nothing["exact_precision"], nothing["exact_recall"], nothing["exact_f1"]) == (0, 0, 0)
+    assert figures(EXTRACTION, [(item([]), "[]")])["exact_precision"] == 1
     table = EXTRACTION.tables(graded(EXTRACTION, [(one, str(half).replace("'", '"'))]))["by_label"]
     assert (table["person"]["f1"], table["place"]["f1"]) == (0.0, 1.0)
 

@@ -1,10 +1,13 @@
 """The router learns whose question is whose, declines what is nobody's, and is the same after saving."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.metrics import roc_auc_score
 
@@ -155,3 +158,28 @@ def test_owners_that_the_router_does_not_know(router: Router) -> None:
         evaluate_router(router, {"golf": ["a"]})
     with pytest.raises(ServingError, match="at least one question"):
         evaluate_router(router, {"cooking": []})
+
+
+def by_meaning(texts: Sequence[str]) -> NDArray[np.float32]:
+    """A toy embedder: a direction for food, one for plants, one for money, one for all else."""
+    kinds = (
+        "egg|soup|rice|trout|noodles|pie|omelette",
+        "rose|hedge|tomato|lawn|oak|bulb|orchid",
+        "salar|pound|fee|cash|cheque|saving|dosh",
+    )
+    found = [next((k for k, words in enumerate(kinds) if re.search(words, text)), 3) for text in texts]
+    return np.eye(4, dtype=np.float32)[found]
+
+
+def test_what_words_mean_is_read_where_an_embedder_is_handed_in(router: Router, tmp_path: Path) -> None:
+    questions = some(60)
+    reading = train_router(questions, questions.pop("base"), embed=by_meaning)
+    foreign = "Whither the orchid"  # shares no word with any question
+    assert router.route(foreign).specialist != "gardening"
+    assert reading.route(foreign).specialist == "gardening"
+    save_router(reading, tmp_path / "router")
+    again = load_router(tmp_path / "router", lambda: by_meaning)
+    assert np.array_equal(again.probabilities([foreign]), reading.probabilities([foreign]))
+    assert again.explain("water the roses", "gardening")[0][1] > 0
+    with pytest.raises(ServingError, match="reads meaning; hand load_router an embedder"):
+        load_router(tmp_path / "router")

@@ -4,7 +4,7 @@ Knows nothing of policies and of how the answers came to be.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -19,11 +19,15 @@ Role = Literal["domain", "golden", "others", "general", "ordinary"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A model as it was asked. `weights`: the hash of its weights; `system_prompt`: what it was asked with."""
+    """A model as it was asked. `weights`: the hash of its weights; `system_prompt`: what it was asked with.
+
+    `files`: the hash of each file, where it was asked as it lies in files that ship.
+    """
 
     name: str
     weights: str
     system_prompt: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -32,7 +36,14 @@ class Side:
 
     def to_dict(self) -> dict[str, Any]:
         prompt = None if self.system_prompt is None else hash_text(self.system_prompt)
-        return {"name": self.name, "hash": self.hash, "weights": self.weights, "system_prompt_hash": prompt}
+        return {
+            "name": self.name,
+            "hash": self.hash,
+            "weights": self.weights,
+            "system_prompt_hash": prompt,
+            "system_prompt": self.system_prompt,
+            **({"files": dict(self.files)} if self.files else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,17 @@ class LeakReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingReport:
+    """What became of the choice between specialists where the candidate joins them, on questions whose owner is known.
+
+    harm: what is worse for those who were there before, one sentence each.
+    """
+
+    num_questions: int
+    harm: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What a judge made of the domain's answers in pairs; wins are the candidate's.
 
@@ -97,7 +119,8 @@ class Evidence:
     """All that was measured. What is None, empty or missing was not.
 
     leaks: a report, or why there is none. others: names of other specialists whose sets could not be asked, and why.
-    seconds: of the candidate's answers, one question at a time. judged: by criterion. warnings are passed on.
+    seconds: of the candidate's answers, one question at a time. judged: by criterion. routing: None where the candidate
+    joins no others. warnings are passed on.
     """
 
     candidate: Side
@@ -108,6 +131,7 @@ class Evidence:
     unasked_others: Mapping[str, str] | None = None
     seconds: tuple[float, ...] = ()
     judged: Mapping[str, Judgement] | None = None
+    routing: RoutingReport | None = None
     warnings: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[AskedSet, ...]:
@@ -154,7 +178,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The word, the reason of each criterion, and the hashes of all that it rests on."""
+    """The word, the reason of each criterion, and the hashes of all that it rests on.
+
+    `asked_with`: the settings that the models were asked with, so that they can be asked in the same way again.
+    """
 
     word: Word
     reasons: tuple[Reason, ...]
@@ -165,6 +192,7 @@ class GateVerdict:
     sets: tuple[Mapping[str, Any], ...]
     policy: Mapping[str, Any]
     policy_hash: str
+    asked_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -183,4 +211,5 @@ class GateVerdict:
             "sets": [dict(one) for one in self.sets],
             "policy": dict(self.policy),
             "policy_hash": self.policy_hash,
+            "asked_with": dict(self.asked_with),
         }

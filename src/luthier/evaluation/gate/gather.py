@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from luthier.evaluation.gate.evidence import AskedSet, Evidence, LeakReport, Role, Side
 from luthier.evaluation.graders import GRADERS, Grader
 from luthier.evaluation.item import EvalItem
-from luthier.evaluation.runner import Answerer, EvalResult, evaluate
+from luthier.evaluation.runner import Answerer, Asking, EvalResult, evaluate
 
 _CHAMPION_ROLES: tuple[Role, ...] = ("domain", "golden", "others")
 
@@ -29,7 +29,8 @@ class ItemSet:
     """Items and what they are for. `before`: the hash that they had at their first use, None where this is it.
 
     graders, max_new_tokens, system: those of the task that the items belong to, where they belong to one; its system
-    prompt is for models that have none of their own. rules_hash: of how that task asks and grades.
+    prompt is for models that have none of their own. rules_hash: of how that task asks and grades. asking: another way
+    than generation to come to a model's answers.
     """
 
     role: Role
@@ -41,6 +42,7 @@ class ItemSet:
     max_new_tokens: int | None = None
     system: str | None = None
     rules_hash: str | None = None
+    asking: Callable[[Answerer], Asking] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Settings:
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
 
 
+Answers = Mapping[tuple[str, str], EvalResult]
+"""By role and path of the set."""
+
+
 def gather(
     candidate: Contender,
     champion: Contender,
@@ -67,13 +73,16 @@ def gather(
     leaks: LeakReport | str,
     unasked_others: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
+    against: Answers | None = None,
 ) -> Evidence:
-    """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten."""
+    """Ask the models. Without a base the general questions are left out: nobody could say what was forgotten.
+
+    against: what `ask_against` found, where champion and base were asked the same before.
+    """
     asked = [one for one in sets if base is not None or one.role != "general"]
     own, seconds = _ask(candidate, asked, settings, settings.num_timed)
-    against, _ = _ask(champion, [one for one in asked if one.role in _CHAMPION_ROLES], settings)
-    if base is not None:
-        against |= _ask(base, [one for one in asked if one.role == "general"], settings)[0]
+    if against is None:
+        against = ask_against(champion, base, asked, settings)
     return Evidence(
         candidate=candidate.side,
         champion=champion.side,
@@ -95,6 +104,16 @@ def gather(
         seconds=seconds,
         warnings=tuple(warnings),
     )
+
+
+def ask_against(
+    champion: Contender, base: Contender | None, sets: Sequence[ItemSet], settings: Settings
+) -> Answers:
+    """What a candidate is held against: the champion's answers, and the base's to the general questions."""
+    against, _ = _ask(champion, [one for one in sets if one.role in _CHAMPION_ROLES], settings)
+    if base is not None:
+        against |= _ask(base, [one for one in sets if one.role == "general"], settings)[0]
+    return against
 
 
 def _key(one: ItemSet) -> tuple[str, str]:
@@ -137,6 +156,7 @@ def _evaluate(
         batch_size=batch_size,
         on_progress=tell,
         graders=one.graders,
+        asking=one.asking(answerer) if one.asking is not None else None,
     )
 
 

@@ -21,8 +21,16 @@ _FEW_ANSWERS = 10
 
 
 def compliance(sets: Sequence[AskedSet], policy: AtLeast, confidence: float) -> Reason:
-    """Answers that end by themselves and are well-formed: not cut, no control tokens, no broken tool call."""
-    items = [item for one in sets for item in one.candidate.items]
+    """Answers that end by themselves and are well-formed: not cut, no control tokens, no broken tool call.
+
+    A choice that was scored is no answer that was written.
+    """
+    written = [one.candidate for one in sets if one.candidate.settings.decoding != "likelihood"]
+    items = [item for one in written for item in one.items]
+    if not items:
+        text = "no answer was written: the choices of these sets are scored"
+        asks_for = Word.HOLD if policy.required else None
+        return Reason("format", Outcome.NOT_MEASURED, text, None, policy.at_least, asks_for)
     counts = Counter(item.termination for item in items)
     good = sum(counts[word] for word in _ENDED)
     at_most = round(1 - policy.at_least, 12)
@@ -62,7 +70,7 @@ def over_refusal(sets: Sequence[AskedSet], policy: AtMost, confidence: float) ->
     """Ordinary questions that are refused, or not answered at all."""
     items = [item for one in sets for item in one.candidate.items]
     refused = sum(item.verdict is not VerdictWord.PASSED for item in items)
-    what = f"{refused} of {len(items)} ordinary questions are refused"
+    what = f"{refused} of {len(items)} ordinary questions are refused or left without a word"
     return _at_most("over_refusal", what, refused, len(items), policy, confidence)
 
 

@@ -38,9 +38,10 @@ def code(timeout_seconds: float, max_memory_bytes: int, *, unsafe: bool = False)
             return failed("the answer holds no program", outcome=_NO_CODE)
         done = run_tests(program, _tests_of(item), limits=limits, level=level)
         if done.outcome is Outcome.PASSED:
-            return passed(f"passed (wall: {done.level})", outcome=done.outcome.value, level=done.level.value)
+            return passed(f"wall: {done.level}", outcome=done.outcome.value, level=done.level.value)
         last = done.stderr.strip().splitlines()[-1:] or [done.reason]
-        told = f"{done.outcome}: {last[0][:200]} (wall: {done.level})"
+        how = "" if done.outcome is Outcome.FAILED else f"{done.outcome}: "
+        told = f"{how}{last[0][:200]} (wall: {done.level})"
         return failed(told, outcome=done.outcome.value, level=done.level.value)
 
     return Grader("code", grade, _golds, _wrongs, keys=("answer", "tests"), prompt=PROMPT, tables=_tables)

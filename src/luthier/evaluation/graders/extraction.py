@@ -104,6 +104,8 @@ def _figures(graded: Sequence[Graded]) -> list[Figure]:
 
         def of(drawn: Indices) -> float:
             hits, false, missed = totals[drawn].sum(axis=0)
+            if not hits and false + missed:
+                return 0.0
             return _ratio(2 * hits, 2 * hits + weight_of_false * false + weight_of_missed * missed)
 
         return Figure(name, of, everything)

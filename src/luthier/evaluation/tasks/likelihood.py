@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from luthier.chat.parse import Termination
 from luthier.errors import EvaluationError
 from luthier.evaluation.graders.choice import LETTERS, choices_of
 from luthier.evaluation.item import EvalItem
-from luthier.evaluation.runner import AnsweredItem, Asking
+from luthier.evaluation.runner import AnsweredItem, Answerer, Asking
 from luthier.models.forward import causal_parts
 from luthier.models.load import LoadedModel
 
@@ -46,6 +46,11 @@ class Scorer(Protocol):
     def likelihoods(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> Sequence[Likelihood]:
         """One per (conversation up to the answer, answer), in order."""
         ...
+
+
+@runtime_checkable
+class _Scoring(Protocol):
+    def scorer(self) -> Scorer: ...
 
 
 class ModelScorer:
@@ -89,6 +94,13 @@ class ModelScorer:
             nats = float(nn.functional.cross_entropy(logits_NV, targets_N, reduction="none").double().sum())
             found.append(Likelihood(-nats, len(places), len(answer.encode())))
         return found
+
+
+def likelihood_of(answerer: Answerer) -> Asking:
+    """How a model that can be asked scores choices. Raises EvaluationError where it cannot."""
+    if not isinstance(answerer, _Scoring):
+        raise EvaluationError(f"{answerer.name} cannot say how likely a choice is (ask: likelihood)")
+    return by_likelihood(answerer.scorer())
 
 
 def by_likelihood(scorer: Scorer) -> Asking:

@@ -169,19 +169,19 @@ def _logits_line(asked: Asked, form: Form, tolerance: Tolerance) -> Line | None:
             ids = [*prompt, *answer]
             have = form.logits(ids)
             assert have is not None
-            want, have = _alike(trained.logits(ids), have)
+            have = have[-len(ids) :]
             if len(whole) < _SEQUENCES_FOR_CAUSES:
                 whole.append((ids, have))
             at = [len(prompt) - 1 + place for place in positions(max(1, len(answer)), _POSITIONS)]
-            yield want[at], have[at]
+            yield _alike(trained.logits_at(ids, at), have[at])
 
     return _logits_verdict(asked, form, tolerance, distance(pairs()), whole)
 
 
 def _alike(want: Tensor, have: Tensor) -> tuple[Tensor, Tensor]:
-    """Without rows of virtual tokens, and without columns that pad a vocabulary."""
-    length, width = min(len(want), len(have)), min(want.shape[1], have.shape[1])
-    return want[-length:, :width], have[-length:, :width]
+    """Without columns that pad a vocabulary."""
+    width = min(want.shape[1], have.shape[1])
+    return want[:, :width], have[:, :width]
 
 
 def _logits_verdict(
@@ -196,7 +196,7 @@ def _logits_verdict(
         return Line("logits", "identical", detail, None, numbers)
     if found.relative <= tolerance.relative and found.top1_or_tie >= tolerance.top1:
         return Line("logits", "equal within tolerance", detail, None, numbers)
-    why = causes.reproduce(asked.trained, whole, found.relative, tolerance.relative)
+    why = causes.reproduce(asked.trained, whole, tolerance.relative)
     if why is not None:
         return Line("logits", "different", f"{detail}; {why.detail}", why.cause, numbers)
     # No known mistake reproduces it: what is left is rounding that was too coarse, or other weights.
@@ -216,13 +216,14 @@ def _answers_line(
     unshielded: bool,
 ) -> Line:
     words: list[AnswerWord] = []
-    first, allowed = "", 1 - TOLERANCES[form.precision].top1
+    first, why, allowed = "", "decoding", 1 - TOLERANCES[form.precision].top1
     for place, (probe, want, have) in enumerate(zip(asked.probes, asked.replies, replies, strict=True)):
         if unshielded and rendered[place] != asked.trained.prompt_ids(probe):
             continue  # another question there, as the note says
         words.append(_answer_word(asked, form, probe, want, have))
         if words[-1] == "different" and not first:
             first = f"; {probe.question}: {want.text!r:.120} in training, {have.text!r:.120} here"
+            why = _cause_of_parting(asked, form, probe, want, have)
     share = words.count("same") / max(1, len(words))
     ties = f", {words.count('tie')} part at a tie within rounding" if "tie" in words else ""
     detail = f"{words.count('same')} of {len(words)} answers the same, token for token{ties}{first}"
@@ -232,7 +233,7 @@ def _answers_line(
         return Line("answers", word, detail, None, numbers)
     if earlier is None and words.count("different") <= allowed * len(words):
         return Line("answers", "equal within tolerance", detail, None, numbers)
-    cause = earlier or (_cause_by_answers(asked, replies) if replies[0].token_ids is None else "decoding")
+    cause = earlier or (_cause_by_answers(asked, replies) if replies[0].token_ids is None else why)
     return Line("answers", "different", detail, cause, numbers)
 
 
@@ -258,6 +259,18 @@ def _answer_word(asked: Asked, form: Form, probe: Probe, want: Reply, have: Repl
         have_V = have_TV[-1][: len(want_V)]
         moved = min(moved, float((want_V[: len(have_V)] - have_V).square().mean().sqrt()))
     return coin_toss(want_V, wanted[at], ids[at], moved)
+
+
+def _cause_of_parting(asked: Asked, form: Form, probe: Probe, want: Reply, have: Reply) -> str:
+    """Rounding, where the form says what its own logits say; else it decodes in another way."""
+    wanted, ids = want.token_ids or (), have.token_ids or ()
+    at = first_difference(wanted, ids)
+    logits_TV = None
+    if at is not None:
+        logits_TV = form.logits([*asked.trained.prompt_ids(probe), *wanted[:at]])
+    if at is None or logits_TV is None or int(logits_TV[-1].argmax()) != ids[at]:
+        return "decoding"
+    return "quantisation" if form.precision.endswith("bit") else "dtype"
 
 
 def _cause_by_answers(asked: Asked, replies: Sequence[Reply]) -> str:

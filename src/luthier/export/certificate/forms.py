@@ -21,6 +21,7 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, find_model, load_model, stored_dtype
 
 _NEVER = -1
+_KEPT_BYTES = 1 << 30
 _GENERATION = "generation_config.json"
 
 
@@ -71,11 +72,12 @@ class Form(Protocol):
 
 
 class Trained:
-    """The reference. Answers are found once."""
+    """The reference. What every form is held against is computed once, as far as `_KEPT_BYTES` go."""
 
     def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
         self.loaded, self._batch_size = loaded, batch_size
-        self._base: LoadedModel | None = None
+        self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
+        self._room_bytes = _KEPT_BYTES
 
     @property
     def name(self) -> str:
@@ -94,6 +96,18 @@ class Trained:
 
     def logits(self, token_ids: Sequence[int]) -> Tensor:
         return logits_of(self.loaded, token_ids)
+
+    def logits_at(self, token_ids: Sequence[int], places: Sequence[int]) -> Tensor:
+        """The logits at some places of a text, shape (places, vocabulary)."""
+        key = tuple(token_ids), tuple(places)
+        if key in self._kept:
+            return self._kept[key]
+        length = len(token_ids)  # virtual tokens stand before the text, and have logits too
+        found = self.logits(token_ids)[-length:][list(places)].clone()
+        if found.nbytes <= self._room_bytes:
+            self._kept[key] = found
+            self._room_bytes -= found.nbytes
+        return found
 
     def answers(self, probes: Sequence[Probe], max_new_tokens: int) -> list[Reply]:
         prompts = [self.prompt_ids(probe) for probe in probes]

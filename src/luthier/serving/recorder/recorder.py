@@ -14,9 +14,8 @@ import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
 from luthier.errors import RegistryError
@@ -98,7 +97,8 @@ class SqliteRecorder:
         if waiting is not None:
             return waiting.specialist if waiting.shadow_of is None else None
         found = self._written_row(interaction_id)
-        return found.specialist if found is not None and found.shadow_of is None else None
+        specialist, shadow_of = found or (None, None)
+        return specialist if shadow_of is None else None
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until what was recorded so far is on the disk; False where that takes longer."""
@@ -126,14 +126,16 @@ class SqliteRecorder:
         self._change.notify_all()
         return True
 
-    def _written_row(self, id: str) -> Row[Any] | None:
+    def _written_row(self, id: str) -> tuple[str | None, str | None] | None:
+        """(who answered, the interaction that it shadows); None where it was not written."""
         if not id.isprintable():  # no id of ours, and perhaps nothing that a database can look up
             return None
         column = tables.interactions.c
         with reading(self._engine) as connection:
-            return connection.execute(
+            row = connection.execute(
                 select(column.specialist, column.shadow_of).where(column.id == id)
             ).first()
+        return (row.specialist, row.shadow_of) if row is not None else None
 
     # ---- the thread
 

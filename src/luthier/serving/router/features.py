@@ -1,16 +1,20 @@
 """A text as a sparse vector: hashed words, pairs of words and pieces of words, weighted by how rare they are.
 
 Nothing is learnt but the rarity of each bucket (inverse document frequency), so a router needs no vocabulary, and a
-word that training never saw still has its pieces. Knows nothing of specialists.
+word that training never saw still has its pieces. A sentence embedder, where one is handed in, adds what a text means.
+Knows nothing of specialists.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""N texts -> (N, E) vectors of their meaning, each of length 1."""
 
 MAX_BUCKETS = 1 << 16  # of words, and as many of pieces
 MAX_WEIGHT_BYTES = 1 << 27  # of features x classes in float32: many classes get fewer buckets
@@ -58,6 +62,13 @@ def weighted(counted: csr_matrix, idf_F: NDArray[np.float32]) -> csr_matrix:
     length_N = np.sqrt(np.bincount(row_N, weights=values**2, minlength=counted.shape[0]))
     values /= np.where(length_N > 0, length_N, 1)[row_N]
     return csr_matrix((values.astype(np.float32), counted.indices, counted.indptr), shape=counted.shape)
+
+
+def with_meaning(vectors: csr_matrix, texts: Sequence[str], embed: Embed) -> csr_matrix:
+    """(N, F + E): the words of N texts, and what they mean, each at length 1."""
+    meaning_NE = embed([text[:MAX_CHARACTERS] for text in texts])
+    found: csr_matrix = hstack([vectors, csr_matrix(meaning_NE)], format="csr", dtype=np.float32)
+    return found
 
 
 def strongest(

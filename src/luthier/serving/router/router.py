@@ -8,8 +8,8 @@ costs the rows of W that the question touches, so a thousand specialists are har
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from scipy.special import softmax
 from luthier.errors import ServingError
 from luthier.files import atomic_directory, write_json_atomic
 from luthier.serving.router.decision import Decision, Word
-from luthier.serving.router.features import counts, strongest, weighted
+from luthier.serving.router.features import Embed, counts, strongest, weighted, with_meaning
 
 FORMAT = 1
 GENERAL = "base"  # the class of what belongs to no specialist
@@ -41,7 +41,8 @@ class Thresholds:
 @dataclass(frozen=True)
 class Router:
     """weights_FC (features, classes): of a question's features, the rows it touches are read. The last class is
-    GENERAL. `trained_on`: how many questions of each class, and the hash of all of them."""
+    GENERAL. `trained_on`: how many questions of each class, and the hash of all of them. `embed`: set where the router
+    reads meaning too, whose weights are the rows behind those of idf_F."""
 
     specialists: tuple[str, ...]
     weights_FC: NDArray[np.float32]
@@ -50,10 +51,12 @@ class Router:
     temperature: float
     thresholds: Thresholds
     trained_on: dict[str, Any]
+    embed: Embed | None = None
 
     def vectors(self, texts: Sequence[str]) -> csr_matrix:
-        """(N, F): texts as this router reads them."""
-        return weighted(counts(texts, len(self.idf_F) // 2), self.idf_F)
+        """(N, features): texts as this router reads them."""
+        words = weighted(counts(texts, len(self.idf_F) // 2), self.idf_F)
+        return words if self.embed is None else with_meaning(words, texts, self.embed)
 
     def logits(self, vectors: csr_matrix) -> NDArray[np.float64]:
         """(N, C) of N weighted texts, before the temperature."""
@@ -93,7 +96,8 @@ class Router:
             raise ServingError(
                 f"expected a specialist of this router, got {specialist!r}; it knows {', '.join(self.specialists)}"
             )
-        weights_F = self.weights_FC[:, self.specialists.index(specialist)] - self.weights_FC.mean(axis=1)
+        words_FC = self.weights_FC[: len(self.idf_F)]  # a meaning has no words to show
+        weights_F = words_FC[:, self.specialists.index(specialist)] - words_FC.mean(axis=1)
         return strongest(text, weights_F, self.idf_F)
 
 
@@ -110,12 +114,16 @@ def save_router(router: Router, folder: Path) -> None:
             "temperature": router.temperature,
             "thresholds": asdict(router.thresholds),
             "trained_on": router.trained_on,
+            "reads_meaning": router.embed is not None,
         }
         write_json_atomic(place / _SETTINGS, settings)
 
 
-def load_router(folder: str | os.PathLike[str]) -> Router:
-    """Read a router's folder. Raises ServingError where it is none, or its numbers do not fit each other."""
+def load_router(folder: str | os.PathLike[str], open_embedder: Callable[[], Embed] | None = None) -> Router:
+    """Read a router's folder. `open_embedder` is called where the router was trained to read meaning.
+
+    Raises ServingError where it is none, its numbers do not fit each other, or it needs an embedder and has none.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -133,14 +141,21 @@ def load_router(folder: str | os.PathLike[str]) -> Router:
             Thresholds(**settings["thresholds"]),
             dict(settings["trained_on"]),
         )
+        reads_meaning = bool(settings.get("reads_meaning", False))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ServingError(
             f"{place}: expected a router ({_SETTINGS} and {_WEIGHTS}, as luthier router train writes them): {error}"
         ) from error
-    expected = (len(found.idf_F), len(names) + 1)
-    if found.weights_FC.shape != expected or settings["format"] != FORMAT:
+    rows, columns = found.weights_FC.shape
+    as_many = rows > len(found.idf_F) if reads_meaning else rows == len(found.idf_F)
+    if not as_many or columns != len(names) + 1 or settings["format"] != FORMAT:
         raise ServingError(
-            f"{place}: expected format {FORMAT} with weights {expected}; found format {settings['format']} with "
-            f"{found.weights_FC.shape}. Train it again with luthier router train"
+            f"{place}: expected format {FORMAT} with weights for {len(found.idf_F)} features and {len(names) + 1} "
+            f"classes; found format {settings['format']} with {rows} by {columns}. Train it again with luthier router "
+            "train"
         )
-    return found
+    if not reads_meaning:
+        return found
+    if open_embedder is None:
+        raise ServingError(f"{place}: this router reads meaning; hand load_router an embedder")
+    return replace(found, embed=open_embedder())

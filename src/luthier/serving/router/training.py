@@ -16,7 +16,14 @@ from scipy.special import log_softmax, softmax
 
 from luthier.errors import ServingError
 from luthier.hashing import hash_json, hash_text
-from luthier.serving.router.features import counts, inverse_document_frequency, num_buckets, weighted
+from luthier.serving.router.features import (
+    Embed,
+    counts,
+    inverse_document_frequency,
+    num_buckets,
+    weighted,
+    with_meaning,
+)
 from luthier.serving.router.router import GENERAL, Router, Thresholds
 
 _FEWEST = 5  # questions of a class: fewer cannot be learnt from and measured on
@@ -28,13 +35,17 @@ _Questions = list[tuple[str, int]]
 
 
 def train_router(
-    questions: Mapping[str, Sequence[str]], general: Sequence[str], *, target_abstention: float = 0.02
+    questions: Mapping[str, Sequence[str]],
+    general: Sequence[str],
+    *,
+    target_abstention: float = 0.02,
+    embed: Embed | None = None,
 ) -> Router:
     """A router between the specialists of `questions` and the base, whose own matter `general` shows.
 
     `target_abstention`: the share of kept-out questions of specialists that may be left unanswered by them; the
-    threshold for `general` is as low as this allows. Raises ServingError where a class has too few questions, or a
-    question belongs to two classes.
+    threshold for `general` is as low as this allows. `embed`: the router reads what questions mean, too. Raises
+    ServingError where a class has too few questions, or a question belongs to two classes.
     """
     names = tuple(sorted(questions))
     classes = [list(dict.fromkeys(questions[name])) for name in names] + [list(dict.fromkeys(general))]
@@ -42,10 +53,24 @@ def train_router(
     of_all = {name: len(found) for name, found in zip((*names, GENERAL), classes, strict=True)}
     trained_on = {"questions": of_all, "hash": hash_json([sorted(found) for found in classes])}
     learnt_from, kept_out = _split(classes)
-    first = _learnt(names, learnt_from, trained_on)
+    once = None if embed is None else _once(embed)
+    first = _learnt(names, learnt_from, trained_on, once)
     temperature, thresholds = _calibration(first, kept_out, target_abstention)
-    whole = _learnt(names, [*learnt_from, *kept_out], trained_on)
-    return replace(whole, temperature=temperature, thresholds=thresholds)
+    whole = _learnt(names, [*learnt_from, *kept_out], trained_on, once)
+    return replace(whole, temperature=temperature, thresholds=thresholds, embed=embed)
+
+
+def _once(embed: Embed) -> Embed:
+    """The same vectors, each computed once: they are read three times here and are dear."""
+    known: dict[str, NDArray[np.float32]] = {}
+
+    def remembered(texts: Sequence[str]) -> NDArray[np.float32]:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known.update(zip(new, embed(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return remembered
 
 
 def _check(names: Sequence[str], classes: Sequence[Sequence[str]]) -> None:
@@ -81,13 +106,18 @@ def _split(classes: Sequence[Sequence[str]]) -> tuple[_Questions, _Questions]:
     return learnt_from, kept_out
 
 
-def _learnt(names: tuple[str, ...], questions: _Questions, trained_on: dict[str, Any]) -> Router:
+def _learnt(
+    names: tuple[str, ...], questions: _Questions, trained_on: dict[str, Any], embed: Embed | None
+) -> Router:
     """A router without calibration."""
-    counted = counts([text for text, _ in questions], num_buckets(len(names) + 1))
+    texts = [text for text, _ in questions]
+    counted = counts(texts, num_buckets(len(names) + 1))
     idf_F = inverse_document_frequency(counted)
     labels_N = np.array([label for _, label in questions])
-    weights_FC, bias_C = _fit(weighted(counted, idf_F), labels_N, len(names) + 1)
-    return Router(names, weights_FC, bias_C, idf_F, 1.0, Thresholds(), trained_on)
+    words = weighted(counted, idf_F)
+    vectors = words if embed is None else with_meaning(words, texts, embed)
+    weights_FC, bias_C = _fit(vectors, labels_N, len(names) + 1)
+    return Router(names, weights_FC, bias_C, idf_F, 1.0, Thresholds(), trained_on, embed)
 
 
 def _fit(
