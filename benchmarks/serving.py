@@ -55,7 +55,7 @@ def peers(files: Files, store: Path, names: list[str], threads: int, max_batch: 
     yield Peer("luthier torch", (*luthier, "--dtype", "float32"), (files.base.name,), served)
     yield Peer("luthier torch, mixed", (*luthier, "--dtype", "float32"), tuple(names), served)
     if importlib.util.find_spec("llama_cpp"):
-        fast = (*luthier, "--engine", "llamacpp")
+        fast = (*luthier, "--engine", "llamacpp", "--gguf", gguf, "--threads", str(threads))
         yield Peer("luthier llamacpp", fast, (files.base.name,), served)
         yield Peer("luthier llamacpp, mixed", fast, tuple(names), served)
     transformers = (str(Path(sys.executable).with_name("transformers")), "serve", base, "--port", "{port}")
@@ -120,8 +120,7 @@ def bodies(models: tuple[str, ...], count: int, tokens: int) -> list[bytes]:
 
 def measure(peer: Peer, args: argparse.Namespace) -> dict[int, Load]:
     def tokens_of(answer: Answer) -> int:
-        # All answers run to their limit (see serving_files), and not every server counts them while it streams.
-        return args.tokens if answer.reason == "length" else 0
+        return args.tokens if answer.reason == "length" else answer.num_tokens  # not every server counts well
 
     found = {}
     with running(peer, args.threads) as address:

@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.chat.render import Renderer
-from luthier.errors import ConfigError
 from luthier.models.load import find_model, load_tokenizer
 from luthier.private import mask
 from luthier.registry.specialist import Specialist
@@ -40,7 +39,10 @@ from luthier.serving.traffic import Traffic
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be served and how. None: not wanted. `base_place`: a folder, an embedded name or a hub id."""
+    """What is to be served and how. None: not wanted. `base_place`: a folder, an embedded name or a hub id.
+
+    `open_engine`: opens the engine; None: `torch`, in this process.
+    """
 
     engine: str
     base_name: str
@@ -66,6 +68,7 @@ class Wanted:
     grace_seconds: int
     log_prompts: bool
     open_embedder: Callable[[], Embed] | None = None  # for a router that reads meaning
+    open_engine: Callable[[], Awaitable[Engine]] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ async def open_gateway(
     router = load_router(wanted.router, wanted.open_embedder) if wanted.router is not None else None
     guards = load_guards(wanted.guards) if wanted.guards is not None else None
     traffic = Traffic(wanted.traffic)
-    engine = await _open_engine(wanted)
+    engine = await (wanted.open_engine() if wanted.open_engine is not None else _open_torch(wanted))
     try:
         tokenizer = load_tokenizer(find_model(wanted.base_place).tokenizer_place)
         base = serve_base(wanted.base_name, Renderer(tokenizer), wanted.base_hash)
@@ -157,12 +160,3 @@ async def _open_torch(wanted: Wanted) -> Engine:
         max_batch=wanted.max_batch,
         max_queue=wanted.max_queue,
     )
-
-
-_ENGINES: Mapping[str, Callable[[Wanted], Awaitable[Engine]]] = {"torch": _open_torch}
-
-
-async def _open_engine(wanted: Wanted) -> Engine:
-    if wanted.engine not in _ENGINES:
-        raise ConfigError(f"--engine: expected one of {', '.join(_ENGINES)}, got {wanted.engine!r}")
-    return await _ENGINES[wanted.engine](wanted)
