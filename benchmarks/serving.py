@@ -67,6 +67,7 @@ def peers(files: Files, store: Path, names: list[str], threads: int, max_batch: 
     if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("starlette_context"):
         command = (sys.executable, "-m", "llama_cpp.server", "--model", gguf, "--port", "{port}")
         command += ("--n_ctx", "1024", "--n_threads", str(threads), "--model_alias", "base")
+        command += ("--interrupt_requests", "false")  # else a new request breaks the one that runs
         yield Peer("llama_cpp.server", command, ("base",))
     else:
         print("llama_cpp.server is not installed here, and is left out")
