@@ -30,6 +30,12 @@ def test_the_demo_keeps_its_promises_and_gives_the_same_result_twice(tmp_path: P
     assert first["certificate"]["word"] != "different"
     assert first["run"]["peak_memory_bytes"] < 2e9
     assert "68" in first["answer"] and "112" in first["answer"] and "122" in first["answer"]
+    served = json.loads((tmp_path / "first" / "serving.json").read_text(encoding="utf-8"))
+    units, answered = served["second"], served["answered"]
+    assert units["accuracy"] >= 0.9 and units["num_json"] >= 0.95 * units["num_items"]
+    assert [one["specialist"] for one in answered] == [first["specialist"], "units@1", None]
+    assert "112" in answered[0]["answer"] and answered[2]["answer"]
+    assert json.loads(answered[1]["answer"]) == {"value": 35000, "unit": "g"}
     second = demo(tmp_path / "second")
     assert second["comparison"] == first["comparison"] and second["other"] == first["other"]
     assert second["run"]["validation_loss"] == first["run"]["validation_loss"]

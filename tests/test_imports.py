@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "luthier"
-GROUND = {"errors", "hashing", "files", "config", "page"}
+GROUND = {"errors", "hashing", "files", "config", "page", "private", "chunks"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -14,6 +14,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors", "hashing"},
     "config": {"errors", "hashing", "files"},
     "page": set(),
+    "private": set(),
+    "chunks": {"errors"},
     "chat": set(),
     "sandbox": set(),
     "registry": set(),

@@ -98,7 +98,9 @@ def test_a_judge_is_tested_and_its_report_kept(capsys: pytest.CaptureFixture[str
 
 def test_a_local_model_without_the_skill(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--judge", "luthier-nano", "--max-tokens", "8", "--attempts", "1")
-    found = asked(capsys, "score", "right.jsonl", *options)
+    code, out, err = run(capsys, "score", "right.jsonl", *options, "--json")
+    assert code == 1 and "gave no verdict on any of 4 answers" in err
+    found = json.loads(out)
     assert found["num_passed"] == 0 and found["outcomes"]["judged"] == 0 and found["mean"] is None
     code, _, err = run(capsys, "pair", "right.jsonl", "wrong.jsonl", *options)
     assert code == 1 and "gave no verdict on any of 4 pairs" in err

@@ -7,6 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from luthier.cli.gate_routing import routing
 from luthier.cli.main import app
 from luthier.errors import ConfigError, DataError, LuthierError, ServingError
 from tests.serving.router.questions import some
@@ -92,3 +93,24 @@ def test_what_is_missing_is_said(place: Path, tmp_path: Path) -> None:
     assert isinstance(error("train", f"cooking={place}/nothing.jsonl", "--general", "x"), DataError)
     assert isinstance(error("eval", str(tmp_path), one), ServingError)
     assert "expected questions with their owners" in str(error("eval", f"{place}/router"))
+
+
+def test_the_gate_can_ask_what_a_new_specialist_does_to_the_others(place: Path, tmp_path: Path) -> None:
+    named = [f"{name}={place}/{name}-0.jsonl" for name in ("cooking", "gardening")]
+    general = f"{place}/base-0.jsonl"
+    invoke("train", *named, "--general", general, "--out", f"{tmp_path}/old")
+    thief = tmp_path / "thief.jsonl"
+    new = [q for q in some(60, 1)["cooking"] if q not in some(60, 0)["cooking"]]
+    rows = [{"prompt": q, "completion": "Yes."} for q in new]
+    thief.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    invoke("train", *named, f"thief={thief}", "--general", general, "--out", f"{tmp_path}/new")
+    routed = [f"{name}={place}/{name}-1.jsonl" for name in ("cooking", "gardening")]
+    asked = (tmp_path / "old", tmp_path / "new", routed, [f"{place}/base-1.jsonl"])
+    measure = routing(*asked)
+    assert measure is not None
+    report = measure()
+    assert report.num_questions == 180 and [one.split(":")[0] for one in report.harm] == ["cooking"]
+    same = routing(tmp_path / "old", tmp_path / "old", routed, ())
+    assert same is not None and same().harm == () and routing(None, None, (), ()) is None
+    with pytest.raises(ConfigError, match="--router OLD --next-router NEW --routed"):
+        routing(tmp_path / "old", None, routed, ())

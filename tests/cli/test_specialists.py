@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from luthier.cli.main import app
-from luthier.errors import RegistryError, RunError
+from luthier.errors import RegistryError, RunError, ServingError
 from luthier.models.load import load_model
 from luthier.registry.runs import create_run
+from luthier.registry.specialist import NamedKnowledge
 from luthier.registry.specialists import SpecialistStore
 from tests.toy import byte_tokenizer, tiny_model
 
@@ -68,8 +69,10 @@ def say(*words: str, code: int = 0) -> str:
 def test_rows_that_are_gone_are_told_because_the_prompt_goes_with_them(run: Path) -> None:
     Path("rows.jsonl").unlink()
     told = say("commit", str(run), "--name", "lengths")
-    assert "no system prompt but one that is named" in told and "rows.jsonl" in told
+    assert "no system prompt that they share" in told and "rows.jsonl" in told
     assert "prompt       none" in say("show", "lengths")
+    exported = CliRunner().invoke(app, ["export", str(run), "--to", "hf", "--out", "out", "--dry-run"])
+    assert "no system prompt that they share" in exported.output
 
 
 def test_from_a_run_to_production_and_back(run: Path) -> None:
@@ -192,3 +195,17 @@ def test_a_specialist_is_asked_with_its_own_prompt_and_another_one_is_a_warning(
         assert "-Answer in metres.\\n" in other.stderr and "+Answer in metres." in other.stderr
     kept = "".join(path.read_text(encoding="utf-8") for path in Path("answers").glob("*.summary.json"))
     assert json.dumps(PROMPT) in kept and json.dumps(PROMPT.strip()) in kept
+
+
+def test_a_specialist_names_the_documents_that_it_answers_from(run: Path) -> None:
+    missing = CliRunner().invoke(
+        app, ["specialists", "commit", str(run), "--name", "x", "--knowledge", "sport"]
+    )
+    assert isinstance(missing.exception, ServingError) and "no knowledge here" in str(missing.exception)
+    Path("rugby.md").write_text("The field is 68 metres wide.")
+    assert CliRunner().invoke(app, ["knowledge", "add", "rugby.md", "--to", "sport"]).exit_code == 0
+    say("commit", str(run), "--name", "lengths", "--knowledge", "sport", "--passages", "2")
+    assert "sport, 2 passages a question" in say("show", "lengths@1")
+    assert SpecialistStore(Path("specialists")).find("lengths@1").knowledge == NamedKnowledge("sport", 2)
+    say("commit", str(run), "--name", "lengths")
+    assert SpecialistStore(Path("specialists")).find("lengths@2").knowledge is None

@@ -162,7 +162,8 @@ def test_checkout_is_byte_for_byte_and_damage_is_found(store: SpecialistStore, t
         store.checkout(found, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     place.unlink()
-    assert "no longer in the store" in verify(store).problems[0]
+    (problem,) = verify(store).problems
+    assert problem.startswith(f"{found.ref} recipe.yaml: ") and "no longer in the store" in problem
 
 
 def test_opened_folders_are_made_once(

@@ -144,6 +144,15 @@ class ControlTokens:
         return text.removeprefix(anchor_text)
 
     @cached_property
+    def byte_ids(self) -> frozenset[int]:
+        """Tokens of a single byte where the decoder reads a run of them as a whole (byte fallback)."""
+        names = {f"<0x{byte:02X}>": byte for byte in range(256)}
+        found = {name: self._backend.token_to_id(name) for name in names}
+        a = found["<0x41>"]
+        falls_back = a is not None and self.decode([a]) == "A"
+        return frozenset(i for i in found.values() if i is not None) if falls_back else frozenset()
+
+    @cached_property
     def _anchor(self) -> tuple[int, str]:
         anchor = self._backend.encode("a", add_special_tokens=False).ids[-1]
         return anchor, self._backend.decode([anchor], skip_special_tokens=False)

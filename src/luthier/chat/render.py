@@ -14,14 +14,17 @@ Knows nothing of files, batches, models or torch.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from luthier.chat.controls import ControlTokens, Encoded, Shield
+from luthier.chat.marked import Span, marked_tokens
 from luthier.chat.messages import Conversation, Message, ToolCall
-from luthier.chat.parse import Answer, AnswerTokens, Markup, parse_answer
+from luthier.chat.parse import Answer, AnswerTokens, parse_answer
+from luthier.chat.parts import Markup
+from luthier.chat.stream import AnswerStream, PlainStream
 from luthier.errors import DataError, TemplateError
 from luthier.hashing import hash_json
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE = "zebra quince"
-_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,21 @@ class Renderer:
     def parse(self, token_ids: Sequence[int]) -> Answer:
         """Take apart the ids that a model generated after a prompt."""
         return parse_answer(token_ids, self._answer_tokens, self._controls.decode)
+
+    def stream(self, stops: Sequence[str] = (), stop_ids: Collection[int] = ()) -> AnswerStream:
+        """Takes apart one answer while it comes, as `parse` does the whole; it ends before the first stop text.
+
+        `stop_ids`: further ids that end an answer.
+        """
+        controls, tokens = self._controls, self._answer_tokens
+        further = tuple(sorted(set(stop_ids) - set(tokens.stop_ids)))
+        tokens = replace(tokens, stop_ids=tokens.stop_ids + further) if further else tokens
+        return AnswerStream(tokens, controls.decode, byte_ids=controls.byte_ids, stops=stops)
+
+    def stream_text(self, stops: Sequence[str] = (), stop_ids: Collection[int] = ()) -> PlainStream:
+        """The same for ids that continue a raw text: nothing in them is reasoning or a tool call."""
+        controls, ends = self._controls, {*self.stop_ids, *stop_ids}
+        return PlainStream(ends, controls.decode, byte_ids=controls.byte_ids, stops=stops)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids from the middle of a rendering, control tokens written out."""
@@ -179,7 +196,7 @@ class Renderer:
 
     def _text(
         self, source: _Source, count: int, *, for_answer: bool = False
-    ) -> tuple[str, list[_Span] | None]:
+    ) -> tuple[str, list[Span] | None]:
         """The first `count` messages as text, and the spans that the template marks (None: no marks)."""
         import jinja2
         from transformers.utils.chat_template_utils import render_jinja_template
@@ -226,7 +243,7 @@ class Renderer:
     # Supervision: from text to weights.
 
     def _chain_weights(
-        self, source: _Source, learned: list[int], text: str, marks: list[_Span] | None, whole: Encoded
+        self, source: _Source, learned: list[int], text: str, marks: list[Span] | None, whole: Encoded
     ) -> list[float] | None:
         """A weight per token of the whole conversation; None if a learned turn was said otherwise."""
         weights = [0.0] * len(whole.ids)
@@ -268,13 +285,13 @@ class Renderer:
         whole: Encoded,
         start: int,
         end_char: int,
-        marks: list[_Span] | None,
+        marks: list[Span] | None,
         message: Message,
         number: int,
     ) -> None:
         """Give the turn's weight to its tokens, from index `start` through its end-of-turn token."""
         stop = self._end_of_turn_index(whole, start, end_char, number)
-        learned = range(start, stop + 1) if marks is None else _marked(whole, start, stop, marks)
+        learned = range(start, stop + 1) if marks is None else marked_tokens(whole, start, stop, marks)
         for k in learned:
             weights[k] = message.token_weight
 
@@ -369,23 +386,6 @@ _PARTS = {
     "tool_calls": "tool calls",
     "reasoning": "reasoning",
 }
-
-
-def _marked(whole: Encoded, start: int, stop: int, marks: list[_Span]) -> list[int]:
-    """The tokens of one turn that the template marks. `stop`, the end of turn, belongs to any marked turn."""
-    turn_start, turn_end = whole.spans[start][0], whole.spans[stop][1]
-    inside = [(a, b) for a, b in marks if a <= turn_end and turn_start <= b]
-    marked = []
-    for k in range(start, stop):
-        token_start, token_end = whole.spans[k]
-        # Tokenizers that trim spaces off the spans cut a token's first space, and give a lone space no width.
-        if k > start:
-            token_start = min(token_start, max(whole.spans[k - 1][1], turn_start))
-        if token_end == whole.spans[k][0]:
-            token_end = max(token_end, whole.spans[k + 1][0])
-        if any(a < token_end and token_start < b for a, b in inside):
-            marked.append(k)
-    return [*marked, stop] if inside else []
 
 
 def _what_differs(prompt: str, text: str, number: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import print_json, quiet_libraries
+from luthier.cli.common import print_json, quiet_libraries, warn
 from luthier.cli.export import Items, MaxProbes, Model, show_forms
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def certify(
     from luthier.pipeline.shipping import find_shipment
 
     quiet_libraries()
-    found = find_shipment(model)
+    found = find_shipment(model, warn)
     with tempfile.TemporaryDirectory() as scratch:
         openers = _openers(found, [one.strip() for one in forms.split(",") if one.strip()], Path(scratch))
         asked, notes = ask_trained(

@@ -24,6 +24,11 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, highlight=False)
 
 
+def warn(text: str) -> None:
+    """Something that a person should know and that stops nothing, on stderr."""
+    console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bars(screen: "Console") -> Iterator[Callable[[str, int, int], None]]:
     """A function to tell of progress: what, how much is done, of how much. A bar for each `what`, gone at the end."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, model_ref, quiet_libraries, specialist
+from luthier.cli.common import model_ref, quiet_libraries, specialist, warn
 
 if TYPE_CHECKING:
     from luthier.evaluation.answerers.opening import OpenedAnswerer
@@ -69,5 +69,5 @@ def system_prompt(ref: str, given: str | None, of_task: str | None = None) -> st
     used = next((prompt for prompt in (given, own, of_task) if prompt is not None), None)
     told = other_prompt(found[1], used) if found is not None else None
     if told is not None:
-        console(stderr=True).print(f"warning: {told}", style="yellow", markup=False, soft_wrap=True)
+        warn(told)
     return used

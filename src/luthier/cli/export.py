@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.common import console, progress_bars, quiet_libraries
+from luthier.cli.common import console, progress_bars, quiet_libraries, warn
 
 if TYPE_CHECKING:
     from luthier.export.certificate.verdict import Certificate
@@ -67,7 +67,7 @@ def export(
     forms = [parse_form(part) for text in to or ["hf"] for part in text.split(",")]
     if not dry_run and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out}: exists and is not empty; choose another folder")
-    found = find_shipment(model)
+    found = find_shipment(model, warn)
     plan = plan_export(found.shipment, forms, dtype)
     _show(plan, every_tensor=dry_run)
     if dry_run:

@@ -39,6 +39,13 @@ def gate(
     ordinary: Annotated[
         Path | None, typer.Option(help="Ordinary questions instead of the built-in ones.")
     ] = None,
+    router: Annotated[Path | None, typer.Option(help="The router that the candidate would join.")] = None,
+    next_router: Annotated[Path | None, typer.Option(help="The router trained with the candidate.")] = None,
+    routed: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Questions of those who are in both routers, new to both."),
+    ] = None,
+    routed_general: Annotated[list[str] | None, typer.Option(help="Questions that are nobody's.")] = None,
     base: Annotated[str | None, typer.Option(help="What the candidate was trained from.")] = None,
     train: Annotated[
         list[str] | None, typer.Option(help="Training files, where the candidate has no run.")
@@ -55,6 +62,7 @@ def gate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Decide: ship (exit code 0), hold (3), reject (4) or not enough evidence (5), each reason with its number."""
+    from luthier.cli.gate_routing import routing
     from luthier.errors import ConfigError
     from luthier.evaluation.gate import load_policy, policy_yaml
     from luthier.pipeline.gate import GateJob, existing_store
@@ -84,6 +92,7 @@ def gate(
         batch_size=batch_size,
         dtype=dtype,
         store=existing_store(),
+        routing=routing(router, next_router, routed or (), routed_general or ()),
     )
     verdict = _run(job)
     _tell(verdict, job.out, json)

@@ -1,6 +1,6 @@
 """`luthier judge`: a language model scores answers, compares them in pairs, and is itself tested."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,6 +101,7 @@ def score(
         print_json({**said, "kept": str(path)})
     else:
         _print_scored(scored, chosen, said, path)
+    _refuse_without_verdict(judge, scored)
 
 
 @app.command()
@@ -258,6 +259,17 @@ def _print_scored(scored: "list[Scored]", rubric: "Rubric", said: dict[str, Any]
     screen.print(f"verdicts: {path}", soft_wrap=True)
 
 
+def _refuse_without_verdict(judge: str, scored: "Sequence[Scored]") -> None:
+    from luthier.errors import EvaluationError
+    from luthier.evaluation.judge.asking import Outcome
+
+    asked = [one for one in scored if one.outcome is not Outcome.DEGENERATE]
+    if asked and all(one.outcome is not Outcome.JUDGED for one in asked):
+        raise EvaluationError(
+            f"{judge} gave no verdict on any of {len(asked)} answers; the first: {asked[0].reason}"
+        )
+
+
 def _print_pairs(pairs: "JudgedPairs", usage: dict[str, Any]) -> None:
     from rich.text import Text
 
@@ -298,4 +310,4 @@ def _usage_line(usage: dict[str, Any]) -> str:
     )
     if usage["num_uncounted"]:
         line += f" ({usage['num_uncounted']} replies came without a count)"
-    return line + (f"; cost {usage['cost']:.4f}" if "cost" in usage else "")
+    return line + (f"; cost {usage['cost']:.6g}" if "cost" in usage else "")

@@ -22,10 +22,12 @@ from luthier.cli import (
     evaluate,
     export,
     gate,
+    guard,
     imports,
     interactions,
     judge,
     keys,
+    knowledge,
     methods,
     models,
     ollama,
@@ -36,6 +38,7 @@ from luthier.cli import (
     sandbox,
     score,
     selftest,
+    serve,
     specialists,
     train,
 )
@@ -83,8 +86,11 @@ app.add_typer(ollama.app, name="ollama")
 app.command("import")(imports.import_model)
 app.command("chat")(chat.chat)
 app.add_typer(router.app, name="router")
+app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(interactions.app, name="interactions")
+app.add_typer(guard.app, name="guard")
+app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(runs.app, name="runs")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(specialists.app, name="specialists")

@@ -49,13 +49,13 @@ def train(
     from luthier.serving.router import save_router
     from luthier.serving.router.training import train_router
 
-    questions = _questions(named or []) | {ref: _examples(ref) for ref in specialists or []}
+    questions = read_named(named or []) | {ref: _examples(ref) for ref in specialists or []}
     if not questions or not general:
         raise ConfigError(
             "expected specialists with their questions, and questions that are nobody's: "
             "luthier router train NAME=FILE... --general FILE"
         )
-    router = train_router(questions, _read(general), embed=_embedder() if semantic else None)
+    router = train_router(questions, read_all(general), embed=_embedder() if semantic else None)
     save_router(router, out)
     if json:
         print_json({"router": str(out), **router.trained_on, "temperature": router.temperature})
@@ -86,7 +86,7 @@ def evaluate(
         raise ConfigError(
             "expected questions with their owners: luthier router eval ROUTER NAME=FILE... [--general FILE]"
         )
-    report = evaluate_router(loaded, _questions(named), _read(general or [])) if named else None
+    report = evaluate_router(loaded, read_named(named), read_all(general or [])) if named else None
     cost = regret(loaded, *_scores(scores)) if scores is not None else None
     if json:
         print_json(
@@ -129,8 +129,8 @@ def explain(
     )
 
 
-def _questions(named: Sequence[str]) -> dict[str, list[str]]:
-    """NAME=FILE, a name as often as there are files of it."""
+def read_named(named: Sequence[str]) -> dict[str, list[str]]:
+    """The questions of NAME=FILE, a name as often as there are files of it. Raises ConfigError, DataError."""
     from luthier.errors import ConfigError
 
     found: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def _questions(named: Sequence[str]) -> dict[str, list[str]]:
         name, equals, path = one.partition("=")
         if not (name and equals and path):
             raise ConfigError(f"expected NAME=FILE, got {one!r}")
-        found.setdefault(name, []).extend(_read([path]))
+        found.setdefault(name, []).extend(read_all([path]))
     return found
 
 
@@ -148,7 +148,8 @@ def _embedder() -> "Embed":
     return open_embedder()
 
 
-def _read(places: Sequence[str]) -> list[str]:
+def read_all(places: Sequence[str]) -> list[str]:
+    """The questions of some files. Raises DataError."""
     from luthier.data.questions import read_questions
 
     return [question for place in places for question in read_questions(place)]

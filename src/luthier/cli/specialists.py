@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli.common import console, print_json, read_text_option
+from luthier.cli.common import console, print_json, read_text_option, warn
 
 if TYPE_CHECKING:
-    from luthier.registry.specialist import Specialist
+    from luthier.registry.specialist import NamedKnowledge, Specialist
     from luthier.registry.specialists import SpecialistStore
 
 app = typer.Typer(
@@ -93,6 +93,12 @@ def commit(
         str | None, typer.Option(help="The licence of what ships, such as Apache-2.0.")
     ] = None,
     message: Annotated[str, typer.Option("-m", "--message", help="What is new about it.")] = "",
+    knowledge: Annotated[
+        str | None, typer.Option(help="The base of knowledge that it answers from (luthier knowledge).")
+    ] = None,
+    passages: Annotated[
+        int, typer.Option(min=1, help="How many of its passages a question is asked on.")
+    ] = 4,
     json: Json = False,
 ) -> None:
     """Keep a run as the next version of a specialist: weights, template, prompt, recipe, data's hashes, examples."""
@@ -110,9 +116,8 @@ def commit(
         system_prompt=read_text_option(system),
         licence=licence,
         message=message,
-        warn=lambda text: console(stderr=True).print(
-            f"warning: {text}", style="yellow", markup=False, soft_wrap=True
-        ),
+        knowledge=_knowledge(knowledge, passages),
+        warn=warn,
     )
     page = refresh_report(store, found)
     if json:
@@ -122,6 +127,18 @@ def commit(
         _say(f"report: {page or f'luthier specialists report {found.ref} --out FILE'}")
     else:
         _say(f"{found.ref} is this very bundle already; nothing was changed")
+
+
+def _knowledge(name: str | None, num_passages: int) -> "NamedKnowledge | None":
+    """Raises ServingError where there is no such base here."""
+    from luthier.registry.specialist import NamedKnowledge
+    from luthier.serving.knowledge.base import default_folder
+    from luthier.serving.knowledge.folder import read_contents
+
+    if name is None:
+        return None
+    read_contents(default_folder(name))
+    return NamedKnowledge(name, num_passages)
 
 
 @app.command()
@@ -142,6 +159,8 @@ def show(ref: Ref, json: Json = False) -> None:
     _say(f"  {'licence':<12} {one.manifest.get('licence') or 'not said'}")
     _say(f"  {'run':<12} {one.manifest.get('run')}")
     _say(f"  {'prompt':<12} {'none' if one.system_prompt is None else repr(one.system_prompt)}")
+    if one.knowledge is not None:
+        _say(f"  {'knowledge':<12} {one.knowledge.name}, {one.knowledge.num_passages} passages a question")
     for path, artifact in one.files.items():
         _say(f"  {artifact.num_bytes:>12,}  {path}")
     for record in records:

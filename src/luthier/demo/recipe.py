@@ -5,21 +5,31 @@ Data, not code: the pipeline reads it. Knows nothing of training.
 
 from typing import Any
 
-RECIPE: dict[str, Any] = {
-    "method": {"name": "full"},
-    "optim": {"learning_rate": 1e-3, "schedule": "cosine"},
+_SHARED: dict[str, Any] = {
     "train": {"epochs": 3, "batch_size": 16},
     "evaluation": {"per_epoch": 1, "max_new_tokens": 48},
 }
 
-# By the name of the method. An adapter can leave alone, beside a base that others share.
+# By the name of the method. An adapter can be served beside others on the base that they share.
 RECIPES: dict[str, dict[str, Any]] = {
-    "full": RECIPE,
     "lora": {
-        **RECIPE,
-        "method": {"name": "lora", "rank": 32, "alpha": 64},
-        "optim": {"learning_rate": 5e-3, "schedule": "cosine"},
+        **_SHARED,
+        "method": {"name": "lora", "rank": 64, "alpha": 128, "dropout": 0.0},
+        "optim": {"learning_rate": 3e-3, "schedule": "cosine"},
     },
+    "full": {
+        **_SHARED,
+        "method": {"name": "full"},
+        "optim": {"learning_rate": 1e-3, "schedule": "cosine"},
+    },
+}
+
+# The second specialist.
+UNITS_RECIPE: dict[str, Any] = {
+    "method": {"name": "lora", "rank": 32, "alpha": 64, "dropout": 0.0},
+    "optim": {"learning_rate": 5e-3, "schedule": "cosine"},
+    "train": {"epochs": 2, "batch_size": 16},
+    "evaluation": {"per_epoch": 1},
 }
 
 # luthier-nano passes too few of the general questions to measure what a specialist forgets.

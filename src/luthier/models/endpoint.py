@@ -92,7 +92,7 @@ class ChatClient:
         self.endpoint = endpoint
         self._client = OpenAI(
             base_url=endpoint.url,
-            api_key=_key(endpoint),
+            api_key=api_key(endpoint),
             timeout=endpoint.timeout_seconds,
             max_retries=endpoint.max_retries,
         )
@@ -156,7 +156,8 @@ class ChatClient:
         return replies
 
 
-def _key(endpoint: Endpoint) -> str:
+def api_key(endpoint: Endpoint) -> str:
+    """The key that is sent. Raises ConfigError where its variable is not set."""
     if endpoint.api_key_variable is None:
         return "none"  # local servers want none, and the client wants one
     key = os.environ.get(endpoint.api_key_variable)

@@ -173,12 +173,74 @@ class GgufVocabulary:
         self.close()
 
 
-class GgufModel(GgufVocabulary):
-    """A GGUF file that answers.
+class GgufContext(GgufVocabulary):
+    """The weights of a GGUF file, and one context to compute in.
+
+    `context_length`: positions of each sequence; 0 for what the file says. `num_sequences`: with a memory of their own
+    each. `block`: tokens that are computed at once; llama.cpp's number where it is not given. `num_threads`: torch's
+    number where it is not given (llama.cpp's threads wait in a loop: more than cores are slow).
+    Keys and values are kept in float32 and attention is the plain one, so that a float32 file computes in float32.
+    Raises ModelError for a file that cannot be loaded, or a context that has no room.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        context_length: int = 0,
+        num_sequences: int = 1,
+        block: int | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, vocabulary_only=False)
+        self.name = str(path)
+        trained = int(self._lib.llama_model_n_ctx_train(self._model))
+        self.context_length = min(context_length, trained) if context_length else trained
+        params = self._lib.llama_context_default_params()
+        params.n_ctx = self.context_length * num_sequences
+        params.n_seq_max = num_sequences
+        params.swa_full = num_sequences > 1
+        if block is not None:
+            params.n_batch = params.n_ubatch = block
+        params.type_k = params.type_v = _F32
+        params.flash_attn_type = 0
+        params.n_threads = params.n_threads_batch = num_threads or torch.get_num_threads()
+        self._context = self._lib.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise ModelError(
+                f"{path}: llama.cpp has no memory for {num_sequences} contexts of {self.context_length} "
+                "tokens"
+            )
+        self._owned.append((self._lib.llama_free, self._context))
+        self._memory = self._lib.llama_get_memory(self._context)
+        self._block = int(self._lib.llama_n_batch(self._context))
+
+    def load_adapter(self, adapter: Path) -> Any:
+        """A LoRA as GGUF, ready to be laid over the weights. Raises ModelError where it does not fit them."""
+        if adapter.is_file():
+            check_gguf(adapter)
+            loaded = self._lib.llama_adapter_lora_init(self._model, os.fsencode(adapter))
+        else:
+            loaded = None
+        if not loaded:
+            raise ModelError(
+                f"{adapter}: llama.cpp cannot lay this adapter over {self.path}: is it the same base?"
+            )
+        return loaded  # the model owns its adapters and frees them
+
+    def use_adapter(self, adapter: Any | None, scale: float = 1.0) -> None:
+        """What is computed from now on is computed with this adapter, or with none."""
+        count = 0 if adapter is None else 1
+        adapters = (self._lib.llama_adapter_lora_p_ctypes * 1)(adapter)
+        scales = (ctypes.c_float * 1)(scale)
+        if self._lib.llama_set_adapters_lora(self._context, adapters, count, scales) != 0:
+            raise ModelError(f"{self.path}: llama.cpp refuses an adapter that it has loaded")
+
+
+class GgufModel(GgufContext):
+    """A GGUF file that answers, one prompt at a time.
 
     `adapter`: a LoRA as GGUF laid over it. `context_length`: positions to make room for; 0 for what the file says.
-    `num_threads`: torch's number where it is not given (llama.cpp's threads wait in a loop: more than cores are slow).
-    Keys and values are kept in float32 and attention is the plain one, so that a float32 file computes in float32.
     Raises ModelError for files that cannot be loaded or do not fit each other.
     """
 
@@ -191,22 +253,9 @@ class GgufModel(GgufVocabulary):
         context_length: int = 0,
         num_threads: int | None = None,
     ) -> None:
-        super().__init__(path, vocabulary_only=False)
-        self.name = str(path)
-        params = self._lib.llama_context_default_params()
-        params.n_ctx = context_length
-        params.type_k = params.type_v = _F32
-        params.flash_attn_type = 0
-        params.n_threads = params.n_threads_batch = num_threads or torch.get_num_threads()
-        self._context = self._lib.llama_init_from_model(self._model, params)
-        if not self._context:
-            raise ModelError(f"{path}: llama.cpp has no memory for a context of {context_length} tokens")
-        self._owned.append((self._lib.llama_free, self._context))
-        trained = int(self._lib.llama_model_n_ctx_train(self._model))
-        self.context_length = min(context_length, trained) if context_length else trained
-        self._block = int(self._lib.llama_n_batch(self._context))
+        super().__init__(path, context_length=context_length, num_threads=num_threads)
         if adapter is not None:
-            self._attach(Path(adapter), adapter_scale)
+            self.use_adapter(self.load_adapter(Path(adapter)), adapter_scale)
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits that each position gives for the next token, shape (len(ids), vocabulary)."""
@@ -241,7 +290,7 @@ class GgufModel(GgufVocabulary):
         return answer
 
     def _forget(self) -> None:
-        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        self._lib.llama_memory_clear(self._memory, True)
 
     def _decode(self, ids: Sequence[int], start: int, *, every: bool) -> NDArray[np.float32]:
         """Logits of every position of one block, or of its last; shape (positions, vocabulary)."""
@@ -266,19 +315,3 @@ class GgufModel(GgufVocabulary):
         logits = self._lib.llama_get_logits(self._context)
         found = np.ctypeslib.as_array(logits, shape=(rows, self.num_tokens))
         return np.array(found, dtype=np.float32)
-
-    def _attach(self, adapter: Path, scale: float) -> None:
-        loaded = (
-            self._lib.llama_adapter_lora_init(self._model, os.fsencode(adapter))
-            if adapter.is_file()
-            else None
-        )
-        if not loaded:
-            raise ModelError(
-                f"{adapter}: llama.cpp cannot lay this adapter over {self.path}: is it the same base?"
-            )
-        # The model owns its adapters and frees them.
-        adapters = (self._lib.llama_adapter_lora_p_ctypes * 1)(loaded)
-        scales = (ctypes.c_float * 1)(scale)
-        if self._lib.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
-            raise ModelError(f"{adapter}: llama.cpp refuses this adapter")

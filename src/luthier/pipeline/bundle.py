@@ -17,7 +17,7 @@ from luthier.hashing import hash_text
 from luthier.models.load import find_model, load_tokenizer
 from luthier.pipeline.identity import model_hash
 from luthier.registry.runs import Run, RunStatus
-from luthier.registry.specialist import Specialist
+from luthier.registry.specialist import NamedKnowledge, Specialist
 from luthier.registry.specialists import SpecialistStore
 from luthier.training.recipe import Recipe
 from luthier.training.rows import training_conversations
@@ -25,10 +25,7 @@ from luthier.training.rows import training_conversations
 MODEL = "model"
 _RUN_FILES = ("recipe.yaml", "resolved.json", "data.json", "environment.json", "metrics.jsonl", "report.html")
 _NUM_EXAMPLES = 50
-_UNREAD = (
-    "{}: its training rows cannot be read again, so no examples travel with it, and no system prompt but one that is "
-    "named: {}"
-)
+_UNREAD = "{}: its training rows cannot be read again, so no system prompt that they share and no examples travel: {}"
 _DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_new_tokens": 256}
 
 
@@ -41,14 +38,15 @@ def bundle_run(
     licence: str | None = None,
     sampling: Mapping[str, Any] | None = None,
     message: str = "",
+    knowledge: NamedKnowledge | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> tuple[Specialist, bool]:
     """Commit a run's model as the next version of `name`; (the version, whether it is new).
 
     `system_prompt`: None takes the one that all its training rows share, if they share one. The examples that travel
-    with it, to know later what belongs to it, are what its training rows ask. `warn` is told where those cannot be read
-    again. Raises RunError where the run is not
-    finished, RegistryError where the store refuses.
+    with it, to know later what belongs to it, are what its training rows ask; `warn` is told where those cannot be read
+    again. `knowledge`: the documents that it answers from; they do not travel with it. Raises RunError where the run is
+    not finished, RegistryError where the store refuses.
     """
     if run.status() is not RunStatus.FINISHED:
         raise RunError(
@@ -74,6 +72,8 @@ def bundle_run(
         "run": run.name,
         "data": data,
     }
+    if knowledge is not None:
+        details["knowledge"] = {"name": knowledge.name, "passages": knowledge.num_passages}
     with tempfile.TemporaryDirectory() as scratch:
         parts = {f"{MODEL}/{path.name}": path for path in _files(run.model_folder)}
         parts |= {name: run.folder / name for name in _RUN_FILES if (run.folder / name).is_file()}

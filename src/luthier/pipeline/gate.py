@@ -20,6 +20,7 @@ from luthier.evaluation.gate import (
     Judgement,
     LeakReport,
     Policy,
+    RoutingReport,
     Side,
     evaluate_gate,
 )
@@ -56,7 +57,8 @@ class GateJob:
     items: what the candidate is for; golden: what must stay as it is; without them, those that the policy names from
     `policy_folder`, else those of the champion's last verdict, else of the candidate's. others: sets of other
     specialists by name, more of which are known from the store. train, base: where the candidate does not say them.
-    system, champion_system: other prompts than the specialists' own.
+    system, champion_system: other prompts than the specialists' own. routing: measures what the candidate does to the
+    choice between specialists, where it joins others.
     """
 
     candidate: str
@@ -76,6 +78,7 @@ class GateJob:
     batch_size: int = 32
     dtype: str = "auto"
     store: SpecialistStore | None = None
+    routing: Callable[[], RoutingReport] | None = None
 
     @property
     def asked_with(self) -> dict[str, Any]:
@@ -108,6 +111,7 @@ def run_gate(
     sets, unasked = read_sets(files, known, job.store, (candidate, champion))
     leaks, warnings = leak_evidence(job.train, files.own, candidate)
     num_timed = job.policy.latency.num_questions if job.policy.latency.p95_seconds is not None else 0
+    routing = job.routing() if job.routing is not None else None
     keep = partial(_keep, job.out / "answers")
     with _judge(job) as judge:
         evidence = gather(
@@ -126,7 +130,7 @@ def run_gate(
                 *_many_tries(files, ledger, candidate),
             ],
         )
-        evidence = replace(evidence, judged=_judged(judge, job, evidence, sets))
+        evidence = replace(evidence, judged=_judged(judge, job, evidence, sets), routing=routing)
     verdict = replace(evaluate_gate(evidence, job.policy), asked_with=job.asked_with)
     write_json_atomic(job.out / "verdict.json", verdict.to_dict())
     write_text_atomic(job.out / "gate.html", render_page(verdict))

@@ -5,16 +5,12 @@ step is read back instead of done again, and a training that was stopped continu
 This file knows nothing of screens: it tells a `Say` what each step found.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from luthier.chat.messages import Message
-from luthier.config import Layer
 from luthier.data.checks import check_files
 from luthier.errors import DataError
 from luthier.evaluation.answerers.local import ModelAnswerer
@@ -34,17 +30,14 @@ from luthier.models.generate import Sampling, generate
 from luthier.models.load import LoadedModel, load_model
 from luthier.pipeline.bundle import bundle_run
 from luthier.pipeline.certifying import write_certificate
-from luthier.pipeline.evaluators import task_evaluators
 from luthier.pipeline.gate import GateJob, run_gate
 from luthier.pipeline.gate_sets import VERDICT
 from luthier.pipeline.identity import model_hash
+from luthier.pipeline.run_step import tell_run, train_run
 from luthier.pipeline.steps import Say, Steps
-from luthier.registry.runs import RunStatus, create_run, is_run, open_run
+from luthier.registry.runs import open_run
 from luthier.registry.specialists import PRODUCTION, SpecialistStore
-from luthier.training.job import run_job
-from luthier.training.manifest import same_data
-from luthier.training.plan import plan_job
-from luthier.training.tracking import MetricsFile, Tracker, Trackers
+from luthier.training.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def make_specialist(job: SpecialistJob, say: Say, tracker: Tracker) -> Outcome:
     steps.do("check the data", data, lambda: _check(job), lambda found: str(found["line"]))
     asked = {**base, "data": data, "new tokens": job.max_new_tokens}
     measured = steps.do("measure the base", [asked, job.prompts], lambda: _measure_base(job), _tell_base)
-    trained = steps.do("train", [base, data, job.recipe], lambda: _train(job, tracker), _tell_run)
+    trained = steps.do("train", [base, data, job.recipe], lambda: _train(job, tracker), tell_run)
     run_folder, merged = job.folder / "run", job.folder / "merged"
     weights = model_hash(str(run_folder / "model"))
     tuned = steps.do(
@@ -232,55 +225,7 @@ def _train(job: SpecialistJob, tracker: Tracker) -> dict[str, Any]:
         "data": {**job.recipe.get("data", {}), "train": [str(job.train)], "validation": str(job.valid)},
         "evaluation": {**job.recipe.get("evaluation", {}), "items": str(job.valid)},
     }
-    plan = plan_job([Layer("the job", values)], where="the job's recipe")
-    folder, recipe_yaml = job.folder / "run", yaml.safe_dump(values, sort_keys=False)
-    resume = False
-    if is_run(folder):
-        # Only the same recipe and data may continue; anything else begins anew.
-        run = open_run(folder)
-        same = run.recipe_path.read_text(encoding="utf-8") == recipe_yaml
-        same = same and same_data(json.loads(run.data_path.read_text(encoding="utf-8")), plan.data_manifest)
-        resume = same and run.status() is not RunStatus.FINISHED
-    if not resume:
-        run = create_run(
-            folder,
-            recipe_yaml=recipe_yaml,
-            data_manifest=plan.data_manifest,
-            resolved={"values": plan.recipe.model_dump(mode="json"), "sources": dict(plan.resolved.sources)},
-            overwrite=True,
-        )
-    result = run_job(
-        plan,
-        run,
-        tracker=Trackers([MetricsFile(run), tracker]),
-        evaluators=task_evaluators(plan),
-        resume=resume,
-    )
-    if result.loop.outcome == "interrupted":
-        raise KeyboardInterrupt
-    progress = result.loop.progress
-    last = [event for event in run.read_metrics() if event["event"] == "step"][-1]
-    return {
-        "method": plan.recipe.method.name,
-        "trainable": result.trainable_parameters,
-        "parameters": result.all_parameters,
-        "rows": plan.train_rows.num_rows,
-        "steps": result.loop.num_steps,
-        "train_loss": last["loss"],
-        "validation_loss": progress.best_validation_loss,
-        "peak_memory_bytes": last["peak_memory_bytes"],
-        "tokens_per_second": progress.tokens / progress.seconds,
-        "seconds": progress.seconds,
-        "dtype": plan.dtype_name,
-        "files": [str(result.model_folder), str(result.report)],
-    }
-
-
-def _tell_run(found: Mapping[str, Any]) -> str:
-    return (
-        f"{found['rows']} rows, {found['steps']} steps in {found['seconds']:.0f} s; "
-        f"validation loss {found['validation_loss']:.3f}"
-    )
+    return train_run(job.folder / "run", values, tracker)
 
 
 def _evaluate_tuned(job: SpecialistJob, model: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Knows nothing of the forms that it will take.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ class Found:
             self.store.attach(self.specialist, kind, body)
 
 
-def find_shipment(ref: str) -> Found:
-    """Raises RunError for a run without a model, ModelError and RegistryError for what does not exist."""
+def find_shipment(ref: str, warn: Callable[[str], None] = lambda text: None) -> Found:
+    """`warn` is told where a run's training rows, and so the system prompt that they share, cannot be read again.
+
+    Raises RunError for a run without a model, ModelError and RegistryError for what does not exist.
+    """
     if is_run(Path(ref)):
-        return _of_run(open_run(Path(ref)))
+        return _of_run(open_run(Path(ref)), warn)
     if not Path(ref).exists() and (specialist := _specialist(ref)) is not None:
         return _of_specialist(*specialist)
     source = find_model(ref)
@@ -60,7 +63,7 @@ def _specialist(ref: str) -> tuple[SpecialistStore, Specialist] | None:
     return store, store.find(ref)
 
 
-def _of_run(run: Run) -> Found:
+def _of_run(run: Run, warn: Callable[[str], None]) -> Found:
     if not run.model_folder.is_dir():
         raise RunError(
             f"{run.folder}: this run is {run.status()} and has no model yet; continue it: luthier train --resume "
@@ -72,7 +75,7 @@ def _of_run(run: Run) -> Found:
     shipment = Shipment(
         run.name,
         source,
-        system_prompt=shared_system_prompt(asked_of(run)),
+        system_prompt=shared_system_prompt(asked_of(run, warn)),
         sampling=_sampling_of(source.base),
         hashes=_hashes(model),
         trained_on=_data_names(data),

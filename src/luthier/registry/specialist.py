@@ -53,6 +53,20 @@ class Specialist:
         prompt = self.manifest.get("system_prompt")
         return prompt if isinstance(prompt, str) else None
 
+    @property
+    def knowledge(self) -> "NamedKnowledge | None":
+        """The documents that it answers from; None where it answers by itself."""
+        named = self.manifest.get("knowledge")
+        return NamedKnowledge(str(named["name"]), int(named["passages"])) if named else None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKnowledge:
+    """A base of knowledge by its name on the machine that serves, and how many passages a question is asked on."""
+
+    name: str
+    num_passages: int
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:

@@ -45,6 +45,7 @@ def verify(store: SpecialistStore) -> StoreReport:
             )
             for row in rows
         }
+        places = _places(connection)
         problems = list(_wrong_aliases(connection, {(row.name, row.number) for row in rows}))
     for row in rows:
         manifest = json.loads(row.manifest)
@@ -53,7 +54,11 @@ def verify(store: SpecialistStore) -> StoreReport:
         if set(manifest["files"]) != kept[row.id]:
             problems.append(f"{row.name}@{row.number}: its manifest and the table of files differ")
     by_id = {one.id: one for one in needed}
-    problems += [problem for one in by_id.values() if (problem := store.artifacts.damage(one)) is not None]
+    problems += [
+        f"{', '.join(places[one.id])}: {problem}"
+        for one in by_id.values()
+        if (problem := store.artifacts.damage(one)) is not None
+    ]
     unneeded = tuple(sorted(id for id in store.artifacts.ids() if id not in by_id))
     return StoreReport(
         len(rows), len(by_id), sum(one.num_bytes for one in by_id.values()), tuple(problems), unneeded
@@ -78,6 +83,16 @@ def _needed(connection: Connection) -> set[Artifact]:
     alive = select(versions.c.id)
     rows = connection.execute(select(files.c.sha256, files.c.num_bytes).where(files.c.version_id.in_(alive)))
     return {Artifact(row.sha256, row.num_bytes) for row in rows}
+
+
+def _places(connection: Connection) -> dict[str, list[str]]:
+    """The versions and paths that bytes stand for, by the id of the bytes."""
+    holds = files.join(versions, files.c.version_id == versions.c.id)
+    asked = select(versions.c.name, versions.c.number, files.c.path, files.c.sha256).select_from(holds)
+    places: dict[str, list[str]] = {}
+    for row in connection.execute(asked.order_by(versions.c.name, versions.c.number, files.c.path)):
+        places.setdefault(row.sha256, []).append(f"{row.name}@{row.number} {row.path}")
+    return places
 
 
 def _wrong_aliases(connection: Connection, there: set[tuple[str, int]]) -> Iterator[str]:

@@ -11,7 +11,8 @@ from luthier.data.checks.check import Context
 from luthier.data.checks.duplicates import DuplicateRows
 from luthier.data.checks.engine import check_places
 from luthier.data.checks.finding import shorten
-from luthier.data.checks.secrets import Secrets, find_secrets, mask
+from luthier.data.checks.secrets import Secrets
+from luthier.private import find_secrets, mask
 from tests.data.checks.real import names, report_on
 from tests.data.checks.toys import assert_merges, find
 from tests.data.shared import needs_shared

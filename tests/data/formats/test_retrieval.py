@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.data.formats import abstains
+from luthier.chat.context import abstains
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from luthier.evaluation.gate import (
     Outcome,
     Policy,
     Reason,
+    RoutingReport,
     Word,
     evaluate_gate,
 )
@@ -281,3 +282,15 @@ def test_the_page_shows_texts_and_never_runs_them() -> None:
     hostile = Scripted("<script>alert(1)</script>", {**BETTER.known}, f"<b>{HELP}</b>")
     page = render_page(decide(hostile, leaks=CLEAN))
     assert "<script" not in page and "&lt;script&gt;" in page and 'class="word good">ship' in page
+
+
+def test_a_specialist_that_takes_others_questions_is_held() -> None:
+    measured = evidence(BETTER, CHAMPION, BASE)
+    harm = ("cooking: 98.0% of its questions found it before, 61.0% now",)
+    held = evaluate_gate(dataclasses.replace(measured, routing=RoutingReport(200, harm)), Policy())
+    assert held.word is Word.HOLD and reason(held, "routing").text == harm[0]
+    fine = evaluate_gate(dataclasses.replace(measured, routing=RoutingReport(200, ())), Policy())
+    assert fine.word is Word.SHIP and reason(fine, "routing").outcome is Outcome.MET
+    assert "routing" not in {one.criterion for one in evaluate_gate(measured, Policy()).reasons}
+    required = Policy.model_validate({"routing": {"required": True}})
+    assert evaluate_gate(measured, required).word is Word.HOLD

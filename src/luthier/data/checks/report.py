@@ -23,8 +23,8 @@ from luthier.data.checks.finding import (
 )
 from luthier.data.checks.ledger import Column, Ledger
 from luthier.data.checks.row import CheckedRow
-from luthier.data.checks.secrets import mask
 from luthier.data.checks.worst import WorstRow, find_worst
+from luthier.private import mask
 
 Word = Literal["clean", "warnings", "errors"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

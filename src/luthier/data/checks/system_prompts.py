@@ -16,7 +16,7 @@ from typing import Any, Self
 from luthier.data.checks.check import Check, Context, Tallies, Tally, Totals
 from luthier.data.checks.finding import MAX_ROWS_NAMED, SPLITS, Finding, SplitName, rows_word, shorten
 from luthier.data.checks.row import CheckedRow, identity
-from luthier.data.checks.secrets import mask
+from luthier.private import mask
 
 MAX_PROMPTS = 4096
 _MAX_CHARACTERS = 2000  # of a prompt that is kept; its identity is that of the whole

@@ -22,7 +22,7 @@ from luthier.data.formats.feedback import KTO
 from luthier.data.formats.fields import parse_fields
 from luthier.data.formats.format import Format, UnknownFormat
 from luthier.data.formats.preference import PREFERENCE_FORMATS
-from luthier.data.formats.retrieval import RETRIEVAL, abstains
+from luthier.data.formats.retrieval import RETRIEVAL
 from luthier.data.formats.sharegpt import SHAREGPT
 from luthier.data.formats.spans import SPAN_FORMATS
 from luthier.errors import DataError
@@ -32,7 +32,6 @@ __all__ = [
     "FileFormat",
     "Format",
     "UnknownFormat",
-    "abstains",
     "known_format",
     "parse_fields",
     "read_example",

@@ -1,9 +1,9 @@
 """Retrieval: a context, a question and the answer, which may be that the context does not say it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from luthier.chat.context import NOT_IN_CONTEXT, context_turn, join_passages
 from luthier.data.example import Example
 from luthier.data.formats.fields import (
     list_field,
@@ -18,34 +18,13 @@ from luthier.data.formats.losses import feature_losses
 from luthier.data.formats.turns import chat
 from luthier.errors import DataError
 
-# What a row without an answer teaches to say, where the row itself says that the question is impossible.
-NOT_IN_CONTEXT = "The answer is not in the context."
 _ANSWERS = ("answer", "answers")
-_SOURCE = r"(?:context|text|passage|document|documents|article|excerpt|source|sources|information|paragraph|material)"
-_ABSTAINS = re.compile(
-    rf"\b(?:is|are|was|were|does|do|did)(?: not|n't) (?:\w+ ){{0,3}}(?:in|by|from|within) (?:\w+ ){{0,2}}{_SOURCE}\b"
-    rf"|\bnot (?:\w+ ){{0,2}}(?:in|by|from|within) (?:the |this |that )?(?:\w+ )?{_SOURCE}\b"
-    rf"|\b{_SOURCE} (?:does|do)(?: not|n't) (?:say|mention|contain|state|provide|specify|include|give|answer|tell)"
-    r"|\b(?:cannot|can't|can not|could not|couldn't) (?:be )?(?:answer|answered|determined?|found|find)\b"
-    r"|\b(?:unanswerable|not answerable|no answer|not enough information|insufficient information)\b"
-    r"|\bi (?:do not|don't) know\b"
-)
-# A long answer that once says "not in the text" of a side matter is an answer all the same.
-_MAX_ABSTENTION = 300
-
-
-def abstains(text: str | None) -> bool:
-    """Does an answer say that the context does not hold it? No answer at all says so too."""
-    if text is None or not text.strip():
-        return True
-    plain = " ".join(text[:_MAX_ABSTENTION].lower().replace("’", "'").split())
-    return _ABSTAINS.search(plain) is not None
 
 
 def _context(value: Mapping[str, Any]) -> str:
     context = value.get("context")
     if isinstance(context, list | tuple) and context and all(isinstance(one, str) for one in context):
-        context = "\n\n".join(context)
+        context = join_passages(context)
         if context.strip():
             return context
     return text_field(value, "context")
@@ -80,7 +59,7 @@ def _read(value: Mapping[str, Any]) -> Example:
     key = next((key for key in _ANSWERS if key in value), "answer")
     context, question, answer = _context(value), text_field(value, "question"), _answer(value, key)
     conversation = chat(
-        optional_text(value, "system"), ("user", f"{context}\n\n{question}"), ("assistant", answer)
+        optional_text(value, "system"), ("user", context_turn(context, question)), ("assistant", answer)
     )
     extra = rest(value, {"context", "question", key, "system"})
     return Example("retrieval", conversation, context=context, question=question, extra=extra)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.chat.messages import Conversation, Message
-from luthier.chat.parse import AnswerTokens, Markup, parse_answer
+from luthier.chat.parse import AnswerTokens, parse_answer
+from luthier.chat.parts import Markup
 from luthier.errors import EvaluationError
 from luthier.evaluation.answerers.local import whole_text
 from luthier.evaluation.runner import AnsweredItem

@@ -22,6 +22,7 @@ from luthier.evaluation.gate.evidence import (
     LeakReport,
     Outcome,
     Reason,
+    RoutingReport,
     Side,
     Word,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Reason",
+    "RoutingReport",
     "Side",
     "Word",
     "evaluate_gate",

@@ -17,6 +17,7 @@ from luthier.evaluation.gate.evidence import (
     LeakReport,
     Outcome,
     Reason,
+    RoutingReport,
     Word,
 )
 from luthier.evaluation.gate.pairs import Counts, better, count, not_worse
@@ -84,6 +85,8 @@ def _reasons(evidence: Evidence, policy: Policy) -> Iterator[Reason]:
         yield latency(evidence.seconds, policy.latency.p95_seconds)
     yield _untouched(evidence)
     yield _leaks(evidence.leaks, policy)
+    if evidence.routing is not None or policy.routing.required:
+        yield _routing(evidence.routing, policy)
     for judged in policy.judged:
         yield _judged(evidence, judged, confidence)
 
@@ -129,6 +132,17 @@ def _leaks(found: LeakReport | str, policy: Policy) -> Reason:
         text += ". Scores on them show memory; luthier data check TRAIN --test ITEMS --full names them"
         return Reason("leaks", Outcome.MISSED, text, found.exact, 0, Word.HOLD)
     return Reason("leaks", Outcome.MET, text, found.exact, 0)
+
+
+def _routing(found: RoutingReport | None, policy: Policy) -> Reason:
+    if found is None:
+        return _not_measured(
+            "routing", policy.routing.required, "no router was measured (--router, --next-router)"
+        )
+    if found.harm:
+        return Reason("routing", Outcome.MISSED, "; ".join(found.harm), len(found.harm), 0, Word.HOLD)
+    text = f"on {found.num_questions} questions nobody who was there before loses any to the candidate"
+    return Reason("routing", Outcome.MET, text, 0, 0)
 
 
 def _judged(evidence: Evidence, policy: Judged, confidence: float) -> Reason:

@@ -83,6 +83,17 @@ class LeakReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingReport:
+    """What became of the choice between specialists where the candidate joins them, on questions whose owner is known.
+
+    harm: what is worse for those who were there before, one sentence each.
+    """
+
+    num_questions: int
+    harm: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What a judge made of the domain's answers in pairs; wins are the candidate's.
 
@@ -108,7 +119,8 @@ class Evidence:
     """All that was measured. What is None, empty or missing was not.
 
     leaks: a report, or why there is none. others: names of other specialists whose sets could not be asked, and why.
-    seconds: of the candidate's answers, one question at a time. judged: by criterion. warnings are passed on.
+    seconds: of the candidate's answers, one question at a time. judged: by criterion. routing: None where the candidate
+    joins no others. warnings are passed on.
     """
 
     candidate: Side
@@ -119,6 +131,7 @@ class Evidence:
     unasked_others: Mapping[str, str] | None = None
     seconds: tuple[float, ...] = ()
     judged: Mapping[str, Judgement] | None = None
+    routing: RoutingReport | None = None
     warnings: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[AskedSet, ...]:

@@ -86,6 +86,12 @@ class Leaks(Config):
     near_at_most: float = Field(default=0.01, ge=0, le=1)
 
 
+class Routing(Config):
+    """Other specialists' questions, and general ones, find who they found before. `required`: it has to be measured."""
+
+    required: bool = False
+
+
 class JudgeModel(Config):
     """Who compares, and how it is asked: as in its own test, or its report is not found.
 
@@ -126,6 +132,7 @@ class Policy(Config):
     over_refusal: OverRefusal = OverRefusal()
     latency: Latency = Latency()
     leaks: Leaks = Leaks()
+    routing: Routing = Routing()
     judge: JudgeModel | None = None
     judged: tuple[Judged, ...] = ()
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.chat.parse import Markup
+from luthier.chat.parts import Markup
 from luthier.errors import EvaluationError
 from luthier.evaluation.graders.grader import NONSENSE, Figure, Graded, Grader, mean_figure
 from luthier.evaluation.graders.json_answer import field_accuracy

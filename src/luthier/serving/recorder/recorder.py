@@ -52,7 +52,7 @@ class SqliteRecorder:
         self._max_waiting, self._max_characters = max_waiting, max_waiting_characters
         self._waiting: deque[tuple[Interaction | Feedback, int]] = deque()  # each with its characters
         self._characters = 0
-        self._unwritten: set[str] = set()  # ids that feedback may name before they are on the disk
+        self._unwritten: dict[str, Interaction] = {}  # feedback may name them before they are on the disk
         self._change = threading.Condition()
         self._closing_until: float | None = None
         self._said_at = -_SAY_AGAIN_SECONDS
@@ -70,7 +70,7 @@ class SqliteRecorder:
         """Keep one; where the queue is full or the recorder closed, it is lost and counted."""
         with self._change:
             if self._put(interaction, num_characters(interaction)):
-                self._unwritten.add(interaction.id)
+                self._unwritten[interaction.id] = interaction
 
     def feedback(self, feedback: Feedback) -> bool:
         """Keep what a person said; False where no such interaction is known.
@@ -81,11 +81,24 @@ class SqliteRecorder:
         check_feedback(feedback)
         with self._change:
             known = feedback.interaction_id in self._unwritten
-        if not known and not self._is_written(feedback.interaction_id):
+        if not known and self._written_row(feedback.interaction_id) is None:
             return False
         with self._change:
             self._put(feedback, len(feedback.correction or "") + len(feedback.comment or ""))
         return True
+
+    def specialist_of(self, interaction_id: str) -> str | None:
+        """Who answered, for counting a thumb; None where the base did, nobody saw it, or it is not known.
+
+        Looks into the database. Raises RegistryError where that cannot be read.
+        """
+        with self._change:
+            waiting = self._unwritten.get(interaction_id)
+        if waiting is not None:
+            return waiting.specialist if waiting.shadow_of is None else None
+        found = self._written_row(interaction_id)
+        specialist, shadow_of = found or (None, None)
+        return specialist if shadow_of is None else None
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until what was recorded so far is on the disk; False where that takes longer."""
@@ -113,12 +126,16 @@ class SqliteRecorder:
         self._change.notify_all()
         return True
 
-    def _is_written(self, id: str) -> bool:
+    def _written_row(self, id: str) -> tuple[str | None, str | None] | None:
+        """(who answered, the interaction that it shadows); None where it was not written."""
         if not id.isprintable():  # no id of ours, and perhaps nothing that a database can look up
-            return False
+            return None
+        column = tables.interactions.c
         with reading(self._engine) as connection:
-            asked = select(tables.interactions.c.number).where(tables.interactions.c.id == id)
-            return connection.execute(asked).first() is not None
+            row = connection.execute(
+                select(column.specialist, column.shadow_of).where(column.id == id)
+            ).first()
+        return (row.specialist, row.shadow_of) if row is not None else None
 
     # ---- the thread
 
@@ -166,7 +183,7 @@ class SqliteRecorder:
                 self._waiting.popleft()
                 self._characters -= size
                 if isinstance(one, Interaction):
-                    self._unwritten.discard(one.id)
+                    self._unwritten.pop(one.id, None)
             for reason, count in lost.items():
                 self._lose(reason, count, "left out of a batch")
             self._change.notify_all()

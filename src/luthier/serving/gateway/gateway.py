@@ -1,0 +1,53 @@
+"""What the routes share: the service, the bounds, and the way from a body to a response."""
+
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from starlette.requests import Request as HttpRequest
+
+from luthier.serving.admin import Admin
+from luthier.serving.admissions import KeyAdmissions
+from luthier.serving.gateway.answering import AnswerResponse, Writer
+from luthier.serving.gateway.bounds import Bounds
+from luthier.serving.gateway.door import key_of
+from luthier.serving.protocol import Event, Request
+from luthier.serving.service import Service
+
+
+@dataclass
+class Gateway:
+    """One service behind its routes. `draining`: it ends, and asks to be asked no more."""
+
+    service: Service
+    bounds: Bounds = field(default_factory=Bounds)
+    admin: Admin | None = None
+    admissions: KeyAdmissions | None = None
+    draining: bool = False
+
+    def answer(self, request: Request) -> AsyncGenerator[Event, None]:
+        """The service's events."""
+        return self.service.answer(request)
+
+    def respond(
+        self,
+        http: HttpRequest,
+        read: Callable[[str, Bounds, str | None], Request],
+        write: Callable[[str], Writer],
+        *,
+        prefix: str,
+        is_stream: bool,
+    ) -> AnswerResponse:
+        """Read a body into a request, and answer it in the words of an API."""
+        id = f"{prefix}-{secrets.token_hex(12)}"
+        key = key_of(http.scope)
+        if key is not None and self.admissions is not None:
+            self.admissions.remember(key)
+        request = read(id, self.bounds, key.id if key else None)
+        return AnswerResponse(id, self.answer(request), write(id), is_stream=is_stream)
+
+
+def key_id(http: HttpRequest) -> str | None:
+    """Whose key came with a request."""
+    key = key_of(http.scope)
+    return key.id if key else None
