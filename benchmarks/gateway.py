@@ -8,7 +8,9 @@ JSON. One connection is kept, as clients keep theirs. `benchmarks/serving.py --p
 
 import argparse
 import asyncio
+import itertools
 import json
+import secrets
 import statistics
 import tempfile
 import time
@@ -67,16 +69,18 @@ class AtOnce:
 
 
 async def median_ms(ask: Callable[[], Awaitable[object]], repeats: int) -> tuple[float, float]:
-    """(median, 95th percentile) in milliseconds, after a few to warm up."""
-    times = []
-    for place in range(repeats + 20):
+    """(median of the wall time, mean of this process' CPU time) in milliseconds, after a few to warm up."""
+    for _ in range(20):
+        await ask()
+    times, busy = [], time.process_time()
+    for _ in range(repeats):
         started = time.perf_counter()
         await ask()
-        times += [time.perf_counter() - started] if place >= 20 else []
-    return statistics.median(times) * 1e3, statistics.quantiles(times, n=20)[-1] * 1e3
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3, (time.process_time() - busy) / repeats * 1e3
 
 
-async def measure(repeats: int, num_tokens: int, folder: Path) -> None:
+async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool) -> None:
     place = find_model("luthier-nano").tokenizer_place
     renderer = Renderer(load_tokenizer(place))
     answer_ids = tuple(renderer.tokenizer("It is 223 feet: a metre is 3.28 of them. " * 20)["input_ids"])[
@@ -89,7 +93,7 @@ async def measure(repeats: int, num_tokens: int, folder: Path) -> None:
         raise NotImplementedError("it has a base alone")
 
     chooser = Chooser(Roster(base, engine, refused), Traffic())  # type: ignore[arg-type]
-    recorder = SqliteRecorder(folder / "record.sqlite", redact=mask)
+    recorder = SqliteRecorder(folder / "record.sqlite", redact=mask) if with_record else None
     asker = Asker(engine, AnswerCache(0), None, ServiceLimits())
     service = Service(chooser, asker, Metrics(), recorder=recorder)
     gateway = Gateway(service)
@@ -112,7 +116,9 @@ async def measure(repeats: int, num_tokens: int, folder: Path) -> None:
             pass
 
     async def service_alone() -> None:
-        request = Request("x", "base", messages, settings=Settings(max_tokens=num_tokens + 1))
+        request = Request(
+            secrets.token_hex(8), "base", messages, settings=Settings(max_tokens=num_tokens + 1)
+        )
         async for _ in service.answer(request):
             pass
 
@@ -142,8 +148,11 @@ async def measure(repeats: int, num_tokens: int, folder: Path) -> None:
             ("stream over HTTP, client included", streamed),
         ]
         for name, one in rows:
-            median, late = await median_ms(one, repeats)
-            print(f"{num_tokens:>4} tokens  {name:<42} median {median:6.2f} ms   95% {late:6.2f} ms")
+            median, busy = await median_ms(one, repeats)
+            record = "record" if with_record else "no record"
+            print(
+                f"{num_tokens:>4} tokens, {record:<9} {name:<42} median {median:6.2f} ms   CPU {busy:6.2f} ms"
+            )
     server.should_exit = True
     await running
     listening.close()
@@ -155,9 +164,9 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=300)
     args = parser.parse_args()
-    for num_tokens in (1, 64):
+    for num_tokens, with_record in itertools.product((1, 64), (False, True)):
         with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(measure(args.repeats, num_tokens, Path(folder)))
+            asyncio.run(measure(args.repeats, num_tokens, Path(folder), with_record))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,6 @@ def running(toy: tuple[SpecialistStore, Path], settings: Settings | None = None)
         app = make_app(gateway, hosts=LOOPBACK, keys=ring)
         place = bound_socket("127.0.0.1", 0)
         server = Server(app, gateway, started=ready.set)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         port = place.getsockname()[1]
         loop = asyncio.get_running_loop()
         url = f"http://127.0.0.1:{port}"
