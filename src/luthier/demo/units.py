@@ -119,7 +119,7 @@ def build_units(seed: int = 0) -> dict[Split, tuple[dict[str, Any], ...]]:
 
 def write_units(folder: Path, seed: int = 0) -> dict[str, Path]:
     """Write train, valid and test as .jsonl; returns their paths by stem."""
-    paths = {}
+    paths: dict[str, Path] = {}
     for split, rows in build_units(seed).items():
         paths[split] = folder / f"{split}.jsonl"
         write_text_atomic(paths[split], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
