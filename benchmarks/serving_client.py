@@ -16,13 +16,17 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What came back. text and reason of a chat answer; seconds from the request to the first word and to the end."""
+    """What came back. text and reason of a chat answer; seconds from the request to the first word and to the end.
+
+    num_tokens: as the server counts them; where it does not, its parts with text.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     text: str = ""
     reason: str = ""
+    num_tokens: int = 0
     first_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -70,6 +74,7 @@ async def request(
     ):
         choice = json.loads(answer.body)["choices"][0]
         answer.text, answer.reason = choice["message"]["content"] or "", choice["finish_reason"]
+        answer.num_tokens = json.loads(answer.body)["usage"]["completion_tokens"]
         answer.first_seconds = answer.seconds
     return answer
 
@@ -106,12 +111,16 @@ def _take(answer: Answer, line: bytes, seconds: float) -> None:
     answer.body += line
     if not line.startswith(b"data: {"):
         return
-    for choice in json.loads(line[6:]).get("choices") or ():
+    chunk = json.loads(line[6:])
+    for choice in chunk.get("choices") or ():
         text = choice.get("delta", {}).get("content") or choice.get("text") or ""
         if text and not answer.text:
             answer.first_seconds = seconds
         answer.text += text
+        answer.num_tokens += bool(text)
         answer.reason = choice.get("finish_reason") or answer.reason
+    if usage := chunk.get("usage"):
+        answer.num_tokens = usage["completion_tokens"]
 
 
 def chat_body(
@@ -120,7 +129,9 @@ def chat_body(
     """A greedy question."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
-    settings = {"max_tokens": max_tokens, "temperature": 0, "stream": stream}
+    settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0, "stream": stream}
+    if stream:
+        settings["stream_options"] = {"include_usage": True}
     return json.dumps({"model": model, "messages": messages, **settings}).encode()
 
 

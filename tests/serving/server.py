@@ -13,7 +13,7 @@ from luthier.pipeline.identity import model_hash
 from luthier.registry.specialists import SpecialistStore
 from luthier.serving.admin import Admin
 from luthier.serving.admissions import KeyAdmissions
-from luthier.serving.asking import Asker, ServiceLimits
+from luthier.serving.asking import Asker, ServiceLimits, schema_mask
 from luthier.serving.cache import AnswerCache
 from luthier.serving.choosing import Chooser
 from luthier.serving.engines.engine import Engine
@@ -42,8 +42,9 @@ class Settings:
     keys: Path | None = None
     router: Any = None
     guards: Any = None
+    tools: Any = ()
     recorder: Any = None
-    make_mask: Any = None
+    make_mask: Any = schema_mask
     engine: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +84,7 @@ async def open_gateway(
         Asker(engine, AnswerCache(settings.cache_bytes), settings.make_mask, settings.limits),
         Metrics(),
         guards=settings.guards,
+        tools=settings.tools,
         admissions=admissions,
         recorder=settings.recorder,
         told=interactions.append,
@@ -106,7 +108,6 @@ def running(toy: tuple[SpecialistStore, Path], settings: Settings | None = None)
         app = make_app(gateway, hosts=LOOPBACK, keys=ring)
         place = bound_socket("127.0.0.1", 0)
         server = Server(app, gateway, started=ready.set)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         port = place.getsockname()[1]
         loop = asyncio.get_running_loop()
         url = f"http://127.0.0.1:{port}"

@@ -119,6 +119,46 @@ def test_max_tokens_cut_and_several_answers(client: openai.OpenAI) -> None:
         assert "".join(c.delta.content or "" for c in mine) == "One, two, three, four, five, six, seven."
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_are_held_to_a_schema_in_its_order(client: openai.OpenAI, stream: bool) -> None:
+    fields = {"word": {"enum": ["red", "blue"]}, "age": {"type": "integer", "minimum": 1, "maximum": 9}}
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    answer = said(client, "toy-base", "Count.", response_format=wanted, stream=stream, max_tokens=60)
+    if stream:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+    else:
+        text = answer.choices[0].message.content
+    value = json.loads(text)
+    assert list(value) == ["word", "age"] and value["word"] in ("red", "blue") and 1 <= value["age"] <= 9
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        bad = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}
+        said(client, "toy-base", "Count.", response_format=bad)
+
+
+def test_logprobs_are_those_of_the_model(client: openai.OpenAI, toy: Toy) -> None:
+    import torch
+
+    loaded = load_model(str(toy[1]), dtype="float32")
+    prompt = loaded.renderer.prompt(BASE_ROWS[2].prompt)
+    ids = generate(loaded, [prompt], Sampling())[0]
+    with torch.inference_mode():
+        logits_TV = loaded.model(input_ids=torch.tensor([[*prompt, *ids]])).logits[0]
+    twin_TV = logits_TV.double().log_softmax(-1)[len(prompt) - 1 : -1]
+    answer = said(client, "toy-base", "Count.", logprobs=True, top_logprobs=2)
+    shown = answer.choices[0].logprobs.content
+    assert len(shown) == len(ids) - 1 and shown[0].token == loaded.renderer.decode(ids[:1])
+    for place, (one, token) in enumerate(zip(shown, ids, strict=False)):
+        assert one.logprob == pytest.approx(float(twin_TV[place, token]), abs=1e-4)
+        best = twin_TV[place].topk(2)
+        assert [top.logprob for top in one.top_logprobs] == pytest.approx(best.values.tolist(), abs=1e-3)
+    chunks = list(said(client, "toy-base", "Count.", logprobs=True, stream=True, stop=["four"]))
+    streamed = [
+        one for chunk in chunks if chunk.choices[0].logprobs for one in chunk.choices[0].logprobs.content
+    ]
+    assert "four" not in "".join(one.token for one in streamed)
+
+
 def test_seeds_repeat(client: openai.OpenAI) -> None:
     def warm(seed: int) -> list[str]:
         answer = client.chat.completions.create(

@@ -27,7 +27,26 @@ def serve(
     base: Annotated[
         str | None, typer.Option(help="The model under them. Default: the one they were trained on.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="What computes: torch.")] = "torch",
+    engine: Annotated[
+        str, typer.Option(help="What computes: torch, llamacpp (GGUF, the fast way on a CPU) or openai.")
+    ] = "torch",
+    gguf: Annotated[
+        Path | None, typer.Option(help="llamacpp: the base as GGUF. Default: written once, in f16.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="llamacpp: threads. Default: as many as torch takes.")
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(help="openai: URL#MODEL of the server that has the base; specialists by their names."),
+    ] = None,
+    upstream_key: Annotated[
+        str | None, typer.Option(help="openai: the environment variable that holds the server's key.")
+    ] = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(min=2, help="llamacpp, openai: tokens of prompt and answer. Default: the base's."),
+    ] = None,
     router: Annotated[
         Path | None, typer.Option(help="A router's folder: the model `auto` chooses who answers.")
     ] = None,
@@ -69,12 +88,27 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write texts into the log too.")] = False,
 ) -> None:
     """Serve specialists on one base: OpenAI's API at /v1, Ollama's at /api."""
+    from luthier.cli.serve_engines import EngineWanted, opener
     from luthier.data.semantic import open_embedder
     from luthier.serving.launch import Told, Wanted, launch
 
     quiet_libraries()
     store, found = _specialists(specialists or [])
     name, place, base_hash = _base(base, found)
+    open_engine = opener(
+        EngineWanted(
+            engine,
+            place,
+            base_hash,
+            max_batch,
+            max_queue,
+            gguf,
+            upstream,
+            upstream_key,
+            threads,
+            context_length,
+        )
+    )
     wanted = Wanted(
         engine=engine,
         base_name=name,
@@ -100,6 +134,7 @@ def serve(
         grace_seconds=grace_seconds,
         log_prompts=log_prompts,
         open_embedder=open_embedder,
+        open_engine=open_engine,
     )
     launch(wanted, store, found, Told(warn, lambda port, names: _tell(wanted, port, names)))
 

@@ -7,16 +7,26 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from luthier.errors import ServingError
 from luthier.hashing import hash_json
 from luthier.serving.answering import answer
 from luthier.serving.cache import Answer, AnswerCache
 from luthier.serving.engines.engine import Ask, Engine, TokenMask
+from luthier.serving.masks import json_mask
 from luthier.serving.merge import merged
 from luthier.serving.protocol import Delta, Finished, Request, Settings
 from luthier.serving.refusals import BadRequest, TooLong
 from luthier.serving.served import Prompt, Served
 
 MakeMask = Callable[[Served, Mapping[str, Any]], TokenMask]
+
+
+def schema_mask(served: Served, schema: Mapping[str, Any]) -> TokenMask:
+    """What holds an answer of a version to a JSON schema. Raises BadRequest where the schema cannot be followed."""
+    try:
+        return json_mask(schema, served.renderer.tokenizer, served.stop_ids)
+    except ServingError as error:
+        raise BadRequest(str(error), "response_format") from error
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,21 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from luthier.chat.render import Renderer
-from luthier.errors import ConfigError, ServingError
 from luthier.models.load import find_model, load_tokenizer
 from luthier.private import mask
 from luthier.registry.specialist import Specialist
 from luthier.registry.specialists import SpecialistStore
 from luthier.serving.admin import Admin, follow_promotions
 from luthier.serving.admissions import KeyAdmissions
-from luthier.serving.asking import Asker, ServiceLimits
+from luthier.serving.asking import Asker, ServiceLimits, schema_mask
 from luthier.serving.cache import AnswerCache
 from luthier.serving.choosing import Chooser
-from luthier.serving.engines.engine import Engine, TokenMask
+from luthier.serving.engines.engine import Engine
 from luthier.serving.gateway.app import make_app
 from luthier.serving.gateway.bounds import Bounds
 from luthier.serving.gateway.door import LOOPBACK
@@ -28,13 +26,11 @@ from luthier.serving.gateway.logs import answer_logger, log_response, log_to
 from luthier.serving.gateway.server import Server, bound_socket, check_bind, is_loopback
 from luthier.serving.guards import load_guards
 from luthier.serving.keys import KeyRing
-from luthier.serving.masks import json_mask
 from luthier.serving.metrics import Metrics
 from luthier.serving.recorder import SqliteRecorder
-from luthier.serving.refusals import BadRequest
 from luthier.serving.router import load_router
 from luthier.serving.router.features import Embed
-from luthier.serving.served import Served, serve_base
+from luthier.serving.served import serve_base
 from luthier.serving.service import Service
 from luthier.serving.start import mount_all
 from luthier.serving.tools import load_tools
@@ -43,7 +39,10 @@ from luthier.serving.traffic import Traffic
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be served and how. None: not wanted. `base_place`: a folder, an embedded name or a hub id."""
+    """What is to be served and how. None: not wanted. `base_place`: a folder, an embedded name or a hub id.
+
+    `open_engine`: opens the engine; None: `torch`, in this process.
+    """
 
     engine: str
     base_name: str
@@ -69,6 +68,7 @@ class Wanted:
     grace_seconds: int
     log_prompts: bool
     open_embedder: Callable[[], Embed] | None = None  # for a router that reads meaning
+    open_engine: Callable[[], Awaitable[Engine]] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ async def open_gateway(
     router = load_router(wanted.router, wanted.open_embedder) if wanted.router is not None else None
     guards = load_guards(wanted.guards) if wanted.guards is not None else None
     traffic = Traffic(wanted.traffic)
-    engine = await _open_engine(wanted)
+    engine = await (wanted.open_engine() if wanted.open_engine is not None else _open_torch(wanted))
     try:
         tokenizer = load_tokenizer(find_model(wanted.base_place).tokenizer_place)
         base = serve_base(wanted.base_name, Renderer(tokenizer), wanted.base_hash)
@@ -131,7 +131,7 @@ async def open_gateway(
         admissions = KeyAdmissions(ring) if ring is not None else None
         service = Service(
             Chooser(roster, traffic, router),
-            Asker(engine, AnswerCache(wanted.cache_bytes), _json_mask, limits),
+            Asker(engine, AnswerCache(wanted.cache_bytes), schema_mask, limits),
             Metrics(),
             guards=guards,
             tools=load_tools(wanted.tools),
@@ -150,13 +150,6 @@ async def open_gateway(
     return gateway
 
 
-def _json_mask(served: Served, schema: Mapping[str, Any]) -> TokenMask:
-    try:
-        return json_mask(schema, served.renderer.tokenizer, served.stop_ids)
-    except ServingError as error:
-        raise BadRequest(str(error), "response_format") from error
-
-
 async def _open_torch(wanted: Wanted) -> Engine:
     from luthier.serving.engines.torch.engine import open_torch_engine
 
@@ -167,12 +160,3 @@ async def _open_torch(wanted: Wanted) -> Engine:
         max_batch=wanted.max_batch,
         max_queue=wanted.max_queue,
     )
-
-
-_ENGINES: Mapping[str, Callable[[Wanted], Awaitable[Engine]]] = {"torch": _open_torch}
-
-
-async def _open_engine(wanted: Wanted) -> Engine:
-    if wanted.engine not in _ENGINES:
-        raise ConfigError(f"--engine: expected one of {', '.join(_ENGINES)}, got {wanted.engine!r}")
-    return await _ENGINES[wanted.engine](wanted)

@@ -31,7 +31,14 @@ class JsonMask:
         self._ended = False
 
     def allowed(self) -> NDArray[np.bool_]:
-        """(vocabulary,). The stop ids alone once nothing more can follow."""
+        """(vocabulary,). The stop ids alone once nothing more can follow.
+
+        Raises ServingError where the schema turns out to be too large to follow.
+        """
+        if self._matcher.is_error():
+            raise ServingError(
+                f"json_schema: cannot be followed further: {_one_line(self._matcher.get_error())}"
+            )
         allowed = np.zeros(self._num_tokens, dtype=np.bool_)
         if not self._ended and not self._matcher.is_stopped():
             fill_next_token_bitmask(self._matcher, self._bits)

@@ -114,7 +114,7 @@ class Service:
         self, served: Served, request: Request, telling: Telling
     ) -> AsyncGenerator[Delta | Finished, None]:
         """The answers of one version: the stages between the choice and the record."""
-        request, refusal = self._checked(request)
+        request, noted, refusal = self._checked(request)
         telling.asked(request.messages)
         for event in refusal:
             yield event
@@ -134,7 +134,7 @@ class Service:
             async with aclosing(answers) as events:
                 async for event in events:
                     if isinstance(event, Finished):
-                        event = replace(event, flags=(*prompt.flags, *event.flags), sources=sources)
+                        event = replace(event, flags=(*noted, *prompt.flags, *event.flags), sources=sources)
                     yield event
 
     async def _split(self, request: Request) -> tuple[Choice, AsyncGenerator[Delta | Finished, None]]:
@@ -152,23 +152,23 @@ class Service:
         choice, said = await split(request, self.chooser, ask)
         return choice, in_order(said)
 
-    def _checked(self, request: Request) -> tuple[Request, list[Delta | Finished]]:
-        """(the request as guards let it through, the answer where they refuse it)."""
+    def _checked(self, request: Request) -> tuple[Request, tuple[str, ...], list[Delta | Finished]]:
+        """(the request as guards let it through, what they noted, the answer where they refuse it)."""
         most = self.asker.limits.max_answers
         if not 1 <= request.settings.num_answers <= most:
             raise BadRequest(f"n: expected 1 to {most}, got {request.settings.num_answers}", "n")
         if self._guards is None:
-            return request, []
+            return request, (), []
         raw = request.prompt is not None
         asked = (Message("user", request.prompt or ""),) if raw else request.messages
         verdict = self._guards.check_input(asked)
         if verdict.action is Action.REFUSE:
             self.metrics.refused("guard")
             end = Finished(0, REFUSED, Usage(0, 0), flags=verdict.reasons)
-            return request, [Delta(0, verdict.text), end]
+            return request, verdict.reasons, [Delta(0, verdict.text), end]
         if raw:
-            return replace(request, prompt=verdict.messages[0].content), []
-        return replace(request, messages=verdict.messages), []
+            return replace(request, prompt=verdict.messages[0].content), verdict.reasons, []
+        return replace(request, messages=verdict.messages), verdict.reasons, []
 
     @contextlib.contextmanager
     def _admitted(self, served: Served, request: Request, prompt: Prompt, telling: Telling) -> Iterator[None]:

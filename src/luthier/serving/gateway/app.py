@@ -35,7 +35,14 @@ def make_app(
         yield
         await gateway.service.close()
 
-    app = FastAPI(title="Luthier", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Luthier",
+        version=__version__,
+        docs_url=None,  # pages that load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
     install(app)
     app.include_router(openai_routes(gateway))
     app.include_router(ollama_routes(gateway))
@@ -58,7 +65,8 @@ def make_app(
 def _add_health(app: FastAPI, gateway: Gateway) -> None:
     service = gateway.service
 
-    @app.api_route("/", methods=["GET", "HEAD"])
+    @app.head("/", include_in_schema=False)
+    @app.get("/")
     async def root() -> Response:
         """That somebody is here."""
         return _json({"luthier": __version__, "models": service.chooser.names()})

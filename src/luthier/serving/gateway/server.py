@@ -35,7 +35,8 @@ def check_bind(host: str, *, has_keys: bool) -> None:
 def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 takes a free one. Raises ServingError where it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends each part at once where the protocol is named; else it waits for the receipt of the last (40 ms).
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))

@@ -14,6 +14,7 @@ from luthier.errors import ServingError
 from luthier.models.generate import Sampling
 from luthier.models.load import LoadedModel
 from luthier.serving.engines.torch.engine import open_torch_engine
+from luthier.serving.engines.torch.norms import fuse_norms
 from tests.serving.engines.torch.toys import (
     adapter_folder,
     alone,
@@ -24,7 +25,7 @@ from tests.serving.engines.torch.toys import (
     mounted,
     together,
 )
-from tests.toy import byte_tokenizer
+from tests.toy import byte_tokenizer, tiny_model
 
 PROMPTS = [[5, 6, 7], list(range(9, 31)), [44]]
 GREEDY = Sampling(max_new_tokens=10)
@@ -104,6 +105,15 @@ def test_a_base_that_is_an_adapter_is_refused(base: Path, tmp_path: Path) -> Non
     folder = adapter_folder(tmp_path / "a", base, targets=["q_proj"])
     with pytest.raises(ServingError, match="is an adapter over"):
         asyncio.run(open_torch_engine(str(folder), dtype="float32", device="cpu"))
+
+
+@pytest.mark.parametrize(("architecture", "count"), [("llama", 5), ("qwen3", 9), ("gemma2", 0), ("gpt2", 0)])
+def test_norms_in_one_call_give_the_same_bits(architecture: str, count: int) -> None:
+    model, ids = tiny_model(architecture), torch.arange(20)[None]
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+        assert fuse_norms(model) == count
+        assert torch.equal(model(input_ids=ids).logits, before)
 
 
 def odd_model(folder: Path, **config: Any) -> Path:

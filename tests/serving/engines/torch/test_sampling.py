@@ -13,6 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from luthier.errors import ServingError
 from luthier.models.generate import Sampling
 from luthier.serving.engines.torch.sampling import Chooser, _constrained, choose, kept_weights, logprobs
 
@@ -104,10 +105,14 @@ def test_a_mask_leaves_what_it_allows(temperature: float) -> None:
     chooser = Chooser(Sampling(temperature=temperature, top_p=0.95), set(), mask)
     logits = random_logits(1, 30)
     for _ in range(20):
+        chooser.look_ahead()
         (token,) = choose(logits, [chooser])
         chooser.chosen(token)
         assert token in (3, 17)
     assert len(mask.accepted) == 20
+    mask.ids = []
+    with pytest.raises(ServingError, match="come to an end"):
+        chooser.look_ahead()
 
 
 def test_logprobs_are_those_of_the_model() -> None:

@@ -197,23 +197,37 @@ def test_closing_ends_what_runs(loaded: LoadedModel) -> None:
     asyncio.run(run())
 
 
-def test_a_crash_tells_everybody(loaded: LoadedModel) -> None:
-    class Fails:
-        """A mask with a fault: it has no vocabulary."""
+class Faulty:
+    """A mask with a fault."""
 
-        def allowed(self) -> Any:
-            raise RuntimeError("a fault")
+    def allowed(self) -> Any:
+        raise RuntimeError("a fault")
 
-        def accept(self, token_id: int) -> None:
-            raise AssertionError("nothing was allowed")
+    def accept(self, token_id: int) -> None:
+        raise AssertionError("nothing was allowed")
 
+
+def test_a_mask_that_fails_ends_its_own_answer(loaded: LoadedModel) -> None:
     async def run() -> None:
         engine = engine_over(loaded)
-        other = asyncio.create_task(ids_of(engine, ask([5], Sampling(max_new_tokens=900))))
-        with pytest.raises(Unavailable, match="a fault"):
-            await ids_of(engine, ask([5], Sampling(), mask=Fails()))
-        with pytest.raises(Unavailable, match="a fault"):
-            await other
+        other = asyncio.create_task(ids_of(engine, ask([5], Sampling(max_new_tokens=30))))
+        with pytest.raises(ServingError, match="mask of this answer failed: RuntimeError: a fault"):
+            await ids_of(engine, ask([5], Sampling(), mask=Faulty()))
+        assert len(await other) == 30
+        assert engine.status().active == 0
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_crash_tells_everybody(loaded: LoadedModel) -> None:
+    async def run() -> None:
+        engine = engine_over(load(Path(loaded.source.base)))
+        asks = [asyncio.create_task(ids_of(engine, ask([5], Sampling(max_new_tokens=900)))) for _ in range(6)]
+        await asyncio.sleep(0.02)
+        engine._built.model.model.norm.weight.data = torch.ones(5)  # no longer fits
+        found = await asyncio.gather(*asks, return_exceptions=True)
+        assert [type(one) for one in found] == [Unavailable] * 6
         with pytest.raises(Unavailable, match="broken"):
             await ids_of(engine, ask([5], Sampling()))
         await engine.close()

@@ -21,6 +21,7 @@ from luthier.serving.engines.torch.attention import Measuring, attending, use_ro
 from luthier.serving.engines.torch.batched import Batched, Limits
 from luthier.serving.engines.torch.cache import CacheShape
 from luthier.serving.engines.torch.low_rank import Stacks
+from luthier.serving.engines.torch.norms import fuse_norms
 from luthier.serving.engines.torch.one_by_one import OneByOne
 from luthier.serving.engines.torch.overlay import Overlay
 from luthier.serving.engines.torch.prefixes import as_ids
@@ -92,6 +93,7 @@ def build(loaded: LoadedModel, limits: Limits) -> Built:
             f"{loaded.name}: is an adapter over {loaded.source.base}; serve that one and mount this one"
         )
     model.eval().requires_grad_(False)
+    fuse_norms(model)
     found, why_alone = _shared_step(model, loaded.device, limits)
     # PEFT computes adapters of a bfloat16 base in float32.
     adapter_dtype = torch.promote_types(loaded.dtype, torch.float32)

@@ -13,6 +13,8 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from luthier.serving.engines.torch.zeros import untouched_zeros
+
 _SMALLEST_POOL = 128
 _FIRST_SLOTS = 4
 
@@ -41,13 +43,13 @@ class CacheShape:
 
     def empty(self, *sizes: int, tokens: int) -> tuple[list[Tensor], list[Tensor]]:
         """Room for the keys and the values of each layer, of shape (*sizes, heads, tokens, width)."""
-        # Zeros, because what was never written is multiplied by a weight of 0, and 0 times NaN is NaN.
         keys = [self._zeros(*sizes, one.heads, tokens, one.key_width) for one in self.layers]
         values = [self._zeros(*sizes, one.heads, tokens, one.value_width) for one in self.layers]
         return keys, values
 
     def _zeros(self, *sizes: int) -> Tensor:
-        return torch.zeros(sizes, dtype=self.dtype, device=self.device)
+        # Zeros, because what was never written is multiplied by a weight of 0, and 0 times NaN is NaN.
+        return untouched_zeros(*sizes, dtype=self.dtype, device=self.device)
 
 
 class RowCache:
@@ -129,10 +131,10 @@ class Pool(Generic[R]):
 
     def _resize(self, num_slots: int) -> None:
         kept = len(self.rows)
-        for tensors in (self.keys, self.values):
-            for layer, old in enumerate(tensors):
-                tensors[layer] = old.new_zeros((num_slots, *old.shape[1:]))
-                tensors[layer][:kept] = old[:kept]
+        keys, values = self.shape.empty(num_slots, tokens=self.capacity)
+        for new, old in zip([*keys, *values], self._tensors(), strict=True):
+            new[:kept] = old[:kept]
+        self.keys, self.values = keys, values
         self.num_slots = num_slots
 
 

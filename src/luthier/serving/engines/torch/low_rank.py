@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from luthier.serving.engines.torch.zeros import untouched_zeros
+
 _BLOCK_RANKS = 128
 
 
@@ -50,7 +52,8 @@ class Block:
     def write(self, site: str, start: int, factors: Factors) -> None:
         if site not in self.a:
             for held, one in ((self.a, factors.a_RI), (self.b, factors.b_RO)):
-                held[site] = torch.zeros(self.num_ranks, one.shape[1], dtype=self.dtype, device=self.device)
+                shape = (self.num_ranks, one.shape[1])
+                held[site] = untouched_zeros(*shape, dtype=self.dtype, device=self.device)
         end = start + len(factors.a_RI)
         self.a[site][start:end] = factors.a_RI
         self.b[site][start:end] = factors.b_RO

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from luthier.errors import ServingError
 from luthier.models.generate import Sampling
 from luthier.serving.engines.engine import TokenLogprob, TokenMask
 
@@ -20,16 +22,25 @@ _CANDIDATES = 256  # this many of the likeliest tokens are looked at first; sort
 
 @dataclass
 class Chooser:
-    """How one row chooses. seen_ids: of its prompt and its answer, for the repetition penalty."""
+    """How one row chooses. seen_ids: of its prompt and its answer, for the repetition penalty. allowed_V: what the mask
+    said last; None without one."""
 
     sampling: Sampling
     seen_ids: set[int]
     mask: TokenMask | None = None
     num_top_logprobs: int | None = None
+    allowed_V: NDArray[np.bool_] | None = None
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = np.random.Generator(np.random.PCG64(self.sampling.seed % 2**64))
+
+    def look_ahead(self) -> None:
+        """Ask the mask what may come next. Raises what the mask raises, and ServingError where it is nothing."""
+        if self.mask is not None:
+            self.allowed_V = self.mask.allowed()
+            if not self.allowed_V.any():
+                raise ServingError("what the answer may say has come to an end without one")
 
     def chosen(self, token_id: int) -> None:
         """Follow the answer."""
@@ -73,13 +84,13 @@ def logprobs(
 def _constrained(logits_RV: Tensor, choosers: Sequence[Chooser]) -> Tensor:
     scores_RV = logits_RV
     for row, one in enumerate(choosers):
-        if one.mask is None and one.sampling.repetition_penalty == 1.0:
+        if one.allowed_V is None and one.sampling.repetition_penalty == 1.0:
             continue
         if scores_RV is logits_RV:
             scores_RV = logits_RV.clone()
         scores_V = scores_RV[row]
-        if one.mask is not None:
-            allowed = torch.from_numpy(one.mask.allowed()).to(scores_V.device)
+        if one.allowed_V is not None:
+            allowed = torch.from_numpy(one.allowed_V).to(scores_V.device)
             scores_V[len(allowed) :] = float("-inf")
             scores_V[: len(allowed)].masked_fill_(~allowed[: len(scores_V)], float("-inf"))
         if one.sampling.repetition_penalty != 1.0:

@@ -8,7 +8,7 @@ This file knows nothing of files, caches or requests.
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from luthier.errors import ServingError
 from luthier.serving.engines.torch.low_rank import Block, Place, Stacks
-from luthier.serving.engines.torch.overlay import Overlay
+from luthier.serving.engines.torch.overlay import Overlay, Scale
 
 _running = threading.local()
 
 
 @dataclass(eq=False)
 class Laid:
-    """An adapter that is mounted. place: where its low-rank matrices are, if it has any."""
+    """An adapter that is mounted. place: where its low-rank matrices are, which the overlay has no more."""
 
     overlay: Overlay
     place: Place | None = None
@@ -68,24 +68,32 @@ class Plan:
     num_tokens: int
     runs: Sequence[Run]
     products: Sequence[_Product]
-    _stacked: dict[str, list[_Stacked]] = field(default_factory=dict)
+    _at: dict[str, tuple[list[_Stacked], list[tuple[Run, Scale]]]] = field(default_factory=dict)
 
-    def stacked(self, site: str) -> list[_Stacked]:
-        found = self._stacked.get(site)
+    def at(self, site: str) -> tuple[list[_Stacked], list[tuple[Run, Scale]]]:
+        """What happens at a linear layer: products, and runs whose inputs or outputs are scaled."""
+        found = self._at.get(site)
         if found is None:
-            found = [
-                _Stacked(
-                    one.start,
-                    one.end,
-                    one.block.a[site][one.first_rank : one.end_rank].T,
-                    one.block.b[site][one.first_rank : one.end_rank],
-                    one.own_NR,
-                )
-                for one in self.products
-                if site in one.block.a
-            ]
-            self._stacked[site] = found
+            found = (self._stacked(site), self._scaled(site))
+            self._at[site] = found
         return found
+
+    def _stacked(self, site: str) -> list[_Stacked]:
+        return [
+            _Stacked(
+                one.start,
+                one.end,
+                one.block.a[site][one.first_rank : one.end_rank].T,
+                one.block.b[site][one.first_rank : one.end_rank],
+                one.own_NR,
+            )
+            for one in self.products
+            if site in one.block.a
+        ]
+
+    def _scaled(self, site: str) -> list[tuple[Run, Scale]]:
+        laid = [(run, run.laid.overlay.scales.get(site)) for run in self.runs if run.laid is not None]
+        return [(run, scale) for run, scale in laid if scale is not None]
 
 
 def plan(laid_T: Sequence[Laid | None], num_mixed: int) -> Plan:
@@ -153,7 +161,8 @@ class Sites:
             self._change(site, _adapted_linear)
         for site in overlay.bottlenecks:
             self._change(site, _followed)
-        return Laid(overlay, self._stacks.put(overlay.factors) if overlay.factors else None)
+        place = self._stacks.put(overlay.factors) if overlay.factors else None
+        return Laid(replace(overlay, factors={}), place)
 
     def take_off(self, laid: Laid) -> None:
         if laid.place is not None:
@@ -184,40 +193,41 @@ def _adapted_linear(site: str, base: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _through(site: str, plan: Plan, base: Callable[..., Any], x: Tensor) -> Tensor:
+    stacked, scaled = plan.at(site)
+    if not stacked and not scaled:
+        untouched: Tensor = base(x)
+        return untouched
     flat_NI = x.reshape(-1, x.shape[-1])
     if len(flat_NI) != plan.num_tokens:
         raise ServingError(
             f"{site}: expected {plan.num_tokens} tokens, got {len(flat_NI)}: this layer sees some of them only, so an "
             "adapter over it cannot share a base with others; merge it (luthier export)"
         )
-    scaled = [
-        (run, scale)
-        for run in plan.runs
-        if run.laid and (scale := run.laid.overlay.scales.get(site)) is not None
-    ]
     if scaled:
         flat_NI = _inputs_scaled(flat_NI, scaled)
-    y: Tensor = base(flat_NI.view(x.shape))
-    flat_NO = y.view(plan.num_tokens, -1)
+    flat_NO: Tensor = base(flat_NI)
     for run, scale in scaled:
-        if scale.output_O is not None:
-            part = flat_NO[run.start : run.end]
-            part.mul_(scale.output_O.to(part.dtype))
-            if scale.shift_O is not None:
-                part.add_(scale.shift_O.to(part.dtype))
-    for one in plan.stacked(site):
-        low_NR = flat_NI[one.start : one.end].to(one.a_IR.dtype) @ one.a_IR
+        _scale_outputs(flat_NO[run.start : run.end], scale)
+    for one in stacked:
+        inputs_NI, outputs_NO = flat_NI[one.start : one.end], flat_NO[one.start : one.end]
+        low_NR = inputs_NI.to(one.a_IR.dtype) @ one.a_IR
         if one.own_NR is not None:
             low_NR *= one.own_NR
-        part = flat_NO[one.start : one.end]
-        if part.dtype == low_NR.dtype:
-            part.addmm_(low_NR, one.b_RO)
+        if outputs_NO.dtype == low_NR.dtype:
+            outputs_NO.addmm_(low_NR, one.b_RO)
         else:
-            part += (low_NR @ one.b_RO).to(part.dtype)
-    return y
+            outputs_NO += (low_NR @ one.b_RO).to(outputs_NO.dtype)
+    return flat_NO.view(*x.shape[:-1], -1)
 
 
-def _inputs_scaled(flat_NI: Tensor, scaled: Sequence[tuple[Run, Any]]) -> Tensor:
+def _scale_outputs(outputs_NO: Tensor, scale: Scale) -> None:
+    if scale.output_O is not None:
+        outputs_NO *= scale.output_O.to(outputs_NO.dtype)
+    if scale.shift_O is not None:
+        outputs_NO += scale.shift_O.to(outputs_NO.dtype)
+
+
+def _inputs_scaled(flat_NI: Tensor, scaled: Sequence[tuple[Run, Scale]]) -> Tensor:
     if all(scale.input_I is None for _, scale in scaled):
         return flat_NI
     flat_NI = flat_NI.clone()

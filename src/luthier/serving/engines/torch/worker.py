@@ -11,11 +11,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from luthier.errors import ServingError
 from luthier.serving.engines.engine import Ask, Piece, Unavailable
 from luthier.serving.engines.torch.row import Row, Specialist, new_row
 from luthier.serving.engines.torch.sampling import choose, logprobs
@@ -152,26 +154,36 @@ class Worker:
         if not self._rows:
             return
         rows, logits_RV = self.computation.step()
+        failed: dict[Row, Exception] = {}
+        for row in rows:
+            if row.chooser.mask is not None:
+                _unless_it_fails(row, row.chooser.look_ahead, failed)
         choosers = [row.chooser for row in rows]
         tokens = choose(logits_RV, choosers)
         notes = logprobs(logits_RV, tokens, choosers)
         for row, token in zip(rows, tokens, strict=True):
             if row.num_generated == 0:
-                self.counters["prompt_tokens"] += len(row.ask.prompt_ids)
-                self.counters["prompt_tokens_cached"] += row.num_cached
-            row.accept(token)
+                self._count_prompt(row)
+            if row not in failed:
+                _unless_it_fails(row, partial(row.accept, token), failed)
         self.counters["generated_tokens"] += len(rows)
         self.counters["steps"] += 1
         self.counters["adapter_swaps"] = self.computation.num_swaps
-        self._hand_over(
-            [
-                (self._rows[row], Piece((token,), (note,) if note else (), finish_reason=row.finish_reason))
-                for row, token, note in zip(rows, tokens, notes, strict=True)
-            ]
-        )
-        for row in rows:
-            if row.finish_reason is not None:
+        pieces: list[tuple[Ticket, Piece | Exception]] = [
+            (
+                self._rows[row],
+                failed.get(row) or Piece((token,), (note,) if note else (), finish_reason=row.finish_reason),
+            )
+            for row, token, note in zip(rows, tokens, notes, strict=True)
+        ]
+        for row in rows:  # before its reader hears of it, who may look at what is free
+            if row.finish_reason is not None or row in failed:
                 self._end(row)
+        self._hand_over(pieces)
+
+    def _count_prompt(self, row: Row) -> None:
+        self.counters["prompt_tokens"] += len(row.ask.prompt_ids)
+        self.counters["prompt_tokens_cached"] += row.num_cached
 
     def _drop_cancelled(self) -> None:
         for ticket in [one for one in self._waiting if one.cancelled]:
@@ -215,6 +227,16 @@ class Worker:
             mine = [(ticket, piece) for ticket, piece in pieces if id(ticket.loop) == key]
             if not loop.is_closed():  # its readers are gone with it
                 loop.call_soon_threadsafe(_deliver, mine)
+
+
+def _unless_it_fails(row: Row, work: Callable[[], None], failed: dict[Row, Exception]) -> None:
+    """A mask is made from what somebody asked for: its fault ends that answer and no other."""
+    try:
+        work()
+    except ServingError as error:
+        failed[row] = error
+    except Exception as error:
+        failed[row] = ServingError(f"the mask of this answer failed: {type(error).__name__}: {error}")
 
 
 def _deliver(pieces: Sequence[tuple[Ticket, Piece | Exception]]) -> None:
