@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from serving_client import Address, Answer, Load, chat_body, load, request
 from serving_files import SHAPES, Files, fill_store, make
 
@@ -65,6 +67,7 @@ def peers(files: Files, store: Path, names: list[str], threads: int, max_batch: 
     if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("starlette_context"):
         command = (sys.executable, "-m", "llama_cpp.server", "--model", gguf, "--port", "{port}")
         command += ("--n_ctx", "1024", "--n_threads", str(threads), "--model_alias", "base")
+        command += ("--interrupt_requests", "false")  # else a new request breaks the one that runs
         yield Peer("llama_cpp.server", command, ("base",))
     else:
         print("llama_cpp.server is not installed here, and is left out")
@@ -100,7 +103,7 @@ def running(peer: Peer, threads: int, patience_seconds: float = 120.0) -> Iterat
 
 async def _answers(address: Address) -> bool:
     try:
-        return (await request(address, "/v1/models", method="GET")).status == 200
+        return (await request(address, "/v1/models", method="GET")).status != 503
     except (OSError, ValueError):
         return False
 
@@ -169,6 +172,21 @@ def print_table(best: dict[str, dict[int, Load]], clients: list[int]) -> None:
             print(f"{ours} / {peer}: " + ", ".join(f"{ratio:.2f}" for ratio in ratios))
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a clock, and of a core: the second number is the same on a busy machine."""
+
+    wall: float
+    cpu: float
+
+
+def told(costs: list[Cost]) -> Cost:
+    """Medians, in milliseconds."""
+    return Cost(
+        *(statistics.median(times) * 1e3 for times in zip(*((c.wall, c.cpu) for c in costs), strict=True))
+    )
+
+
 async def open_engine(kind: str, files: Files, args: argparse.Namespace) -> Any:
     if kind == "torch":
         from luthier.serving.engines.torch.engine import open_torch_engine
@@ -183,17 +201,16 @@ async def open_engine(kind: str, files: Files, args: argparse.Namespace) -> Any:
     )
 
 
-async def one_answer(engine: Any, specialist: str | None, prompt: list[int], tokens: int) -> float:
-    """Seconds of an answer, asked of the engine itself."""
+async def one_answer(engine: Any, specialist: str | None, prompt: list[int], tokens: int) -> Cost:
+    """An answer, asked of the engine itself."""
     from luthier.models.generate import Sampling
     from luthier.serving.engines.engine import Ask
 
-    started = time.perf_counter()
-    async for _ in engine.answer(
-        Ask(specialist, tuple(prompt), Sampling(max_new_tokens=tokens), frozenset())
-    ):
+    one = Ask(specialist, tuple(prompt), Sampling(max_new_tokens=tokens), frozenset())
+    wall, cpu = time.perf_counter(), time.process_time()
+    async for _ in engine.answer(one):
         pass
-    return time.perf_counter() - started
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 async def engine_with(kind: str, files: Files, count: int, args: argparse.Namespace) -> AsyncIterator[Any]:
@@ -212,16 +229,17 @@ def part_switch(files: Files, folder: Path, args: argparse.Namespace) -> None:
 
     async def work(kind: str) -> None:
         async for engine in engine_with(kind, files, 2, args):
-            times: dict[str, list[float]] = {"other": [], "same": []}
+            costs: dict[str, list[Cost]] = {"other": [], "same": []}
             for place in range(2 * args.repeats):
                 prompt = [5 + place % 400]  # one token: nothing to keep
                 name = f"s{place % 2}"
-                times["other"].append(await one_answer(engine, name, prompt, 1))
-                times["same"].append(await one_answer(engine, name, prompt, 1))
-            other, same = (statistics.median(times[key]) * 1e3 for key in ("other", "same"))
+                costs["other"].append(await one_answer(engine, name, prompt, 1))
+                costs["same"].append(await one_answer(engine, name, prompt, 1))
+            other, same = told(costs["other"]), told(costs["same"])
             print(
-                f"{kind}: one token {same:.2f} ms; after another adapter {other:.2f} ms; the switch costs "
-                f"{other - same:.2f} ms (medians of {2 * args.repeats})"
+                f"{kind}: one token {same.wall:.2f} ms (of a core {same.cpu:.2f}); after another adapter "
+                f"{other.wall:.2f} ({other.cpu:.2f}); the switch costs {other.wall - same.wall:.2f} "
+                f"({other.cpu - same.cpu:.2f}); medians of {2 * args.repeats}"
             )
 
     for kind in args.engines:
@@ -246,8 +264,6 @@ def part_memory(files: Files, folder: Path, args: argparse.Namespace) -> None:
 
 
 def memory_worker(files: Files, kind: str, count: int, args: argparse.Namespace) -> None:
-    import psutil
-
     async def work() -> None:
         async for engine in engine_with(kind, files, count, args):
             for place in range(count):
@@ -268,23 +284,36 @@ def part_overhead(files: Files, folder: Path, args: argparse.Namespace) -> None:
     names = fill_store(store, files)
     server = next(iter(peers(files, store, names, args.threads, args.max_batch)))
 
-    async def work(address: Address) -> None:
+    async def work(address: Address, process: psutil.Process) -> None:
         direct, served = [], []
         async for engine in engine_with("torch", files, 0, args):
             for place in range(args.repeats):
                 question = f"{place * 7919 % 1000} metres is how many feet?"
                 prompt = renderer.prompt([Message("user", question)])
                 direct.append(await one_answer(engine, None, prompt, 1))
-                body = chat_body(files.base.name, question, 1)
-                served.append((await request(address, "/v1/chat/completions", body)).seconds)
-        below, above = (statistics.median(times) * 1e3 for times in (direct, served))
+                before = sum(process.cpu_times()[:2])
+                answer = await request(
+                    address, "/v1/chat/completions", chat_body(files.base.name, question, 1)
+                )
+                served.append(Cost(answer.seconds, sum(process.cpu_times()[:2]) - before))
+        below, above = told(direct), told(served)
+        # The kernel counts a process's time in ticks of 10 ms: only the sum of many says something.
+        cpu = statistics.fmean(c.cpu for c in served) - statistics.fmean(c.cpu for c in direct)
         print(
-            f"one token: engine {below:.2f} ms, through the gateway {above:.2f} ms; it adds {above - below:.2f} ms "
-            f"(medians of {args.repeats}, connecting and the client's own work included)"
+            f"one token: engine {below.wall:.2f} ms, through the gateway {above.wall:.2f}; it adds "
+            f"{above.wall - below.wall:.2f} (medians of {args.repeats}, connecting and the client included), of a core "
+            f"{cpu * 1e3:.2f} on average"
         )
 
     with running(server, args.threads) as address:
-        asyncio.run(work(address))
+        asyncio.run(work(address, server_process(address)))
+
+
+def server_process(address: Address) -> psutil.Process:
+    """Of ours, the one that was told to listen there."""
+    return next(
+        one for one in psutil.Process().children(recursive=True) if str(address.port) in one.cmdline()
+    )
 
 
 PARTS = {"servers": part_servers, "switch": part_switch, "memory": part_memory, "overhead": part_overhead}

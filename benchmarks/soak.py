@@ -24,9 +24,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
-from serving import Peer, running
+from serving import Peer, running, server_process
 from serving_client import Address, Answer, chat_body, connection, head_of, read_head, request
 from serving_files import SHAPES, fill_store, make
 
@@ -219,9 +217,7 @@ def soak(args: argparse.Namespace, folder: Path) -> list[str]:
     )
     peer = Peer("luthier", tuple(command), tuple(names), {"LUTHIER_SPECIALISTS": str(store)})
     with running(peer, args.threads) as address:
-        server = next(
-            one for one in psutil.Process().children(recursive=True) if str(address.port) in one.cmdline()
-        )
+        server = server_process(address)
         models = [files.base.name, *names]
         run = Soak(address, asyncio.run(canaries(address, models, args.tokens)), args.tokens)
         assert len(set(run.canaries.values())) > len(names), (

@@ -45,6 +45,8 @@ def test_forms_are_written_asked_and_compared(tmp_path: Path) -> None:
     assert whole.kl_nats == 0 and whole.p_not_worse is None
     assert 0 < large.kl_nats < small.kl_nats < 1
     assert large.top1 >= 0.95
-    assert whole.num_bytes > large.num_bytes > small.num_bytes == Path(small.path).stat().st_size
+    assert (
+        whole.num_bytes > large.num_bytes > small.num_bytes == (tmp_path / "out" / small.path).stat().st_size
+    )
     assert found.smallest is small and small.accuracy == 1.0 and small.not_worse
     assert found.to_dict()["smallest_not_worse"] == "q4_0"

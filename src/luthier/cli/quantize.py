@@ -7,6 +7,7 @@ import typer
 
 from luthier.cli.common import console, model_ref, print_json, quiet_libraries, read_text_option
 from luthier.cli.eval_models import system_prompt
+from luthier.files import file_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,13 +70,14 @@ def quantize(
                 importance=_importance(folder, calibration) if calibration is not None else None,
                 max_new_tokens=max_new_tokens,
                 margin=margin,
+                name=file_name(model),
                 on_form=lambda kind: console(stderr=True).print(f"{kind}: writing and asking"),
             )
             write_json_atomic(beside / "comparison.json", found.to_dict())
     if json:
         print_json(found.to_dict())
     else:
-        _print(found)
+        _print(found, out)
 
 
 def _importance(folder: Path, rows: Path) -> "dict[str, NDArray[np.float32]]":
@@ -95,7 +97,7 @@ def _importance(folder: Path, rows: Path) -> "dict[str, NDArray[np.float32]]":
     )
 
 
-def _print(found: "Comparison") -> None:
+def _print(found: "Comparison", out: Path) -> None:
     screen = console()
     screen.print(_table(found))
     chosen = found.smallest
@@ -103,7 +105,9 @@ def _print(found: "Comparison") -> None:
         screen.print(f"No form is shown to be not worse within {found.margin:g}: more items would tell more.")
     else:
         screen.print(
-            f"The smallest form that is not worse within {found.margin:g}: {chosen.type}, {chosen.path}"
+            f"The smallest form that is not worse within {found.margin:g}: {chosen.type}, {out / chosen.path}",
+            markup=False,
+            soft_wrap=True,
         )
 
 

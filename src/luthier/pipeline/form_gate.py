@@ -14,7 +14,7 @@ from typing import Any
 
 from luthier.chat.render import Renderer
 from luthier.errors import EvaluationError
-from luthier.evaluation.gate import GateVerdict, Policy, Side, Word, evaluate_gate
+from luthier.evaluation.gate import GateVerdict, LeakReport, Policy, Side, Word, evaluate_gate
 from luthier.evaluation.gate.gather import Answers, Contender, ItemSet, Settings, ask_against, gather
 from luthier.evaluation.runner import Answerer
 from luthier.export.shipment import FormName
@@ -102,13 +102,13 @@ def gate_forms(
 class _Gate:
     """The gate of a verdict, ready to be asked again."""
 
-    specialist: Found
     champion: Contender
     base: Contender | None
     sets: Sequence[ItemSet]
     settings: Settings
     policy: Policy
     asked_with: Mapping[str, Any]
+    leaks: LeakReport | str
     warnings: Sequence[str]
 
     @property
@@ -131,16 +131,13 @@ def _again(store: SpecialistStore, one: Specialist, told: Mapping[str, Any], on_
     dtype = asked_with.get("dtype", "auto")
     champion = _side(told["champion"], "", store, dtype)
     base = _side(told["base"], BASE_MARK, store, dtype) if told.get("base") else None
-    return _Gate(
-        find_contender(one.ref, store),
-        champion,
-        base,
-        sets_again(told["sets"]),
-        settings,
-        policy,
-        asked_with,
-        warnings,
-    )
+    specialist, sets = find_contender(one.ref, store), sets_again(told["sets"])
+    own = SetFiles(
+        tuple(Path(item.path) for item in sets if item.role == "domain"),
+        tuple(Path(item.path) for item in sets if item.role == "golden"),
+    ).own
+    leaks, noted = leak_evidence(asked_with.get("train") or (), own, specialist)
+    return _Gate(champion, base, sets, settings, policy, asked_with, leaks, [*noted, *warnings])
 
 
 def _side(told: Mapping[str, Any], mark: str, store: SpecialistStore, dtype: str) -> Contender:
@@ -167,19 +164,14 @@ def _prompt(told: Mapping[str, Any], found: Found) -> str | None:
 def _decide(
     gate: _Gate, one: Specialist, form: ShippedForm, renderer: Renderer, against: Answers
 ) -> GateVerdict:
-    own = SetFiles(
-        tuple(Path(item.path) for item in gate.sets if item.role == "domain"),
-        tuple(Path(item.path) for item in gate.sets if item.role == "golden"),
-    ).own
-    leaks, warnings = leak_evidence(gate.asked_with.get("train") or (), own, gate.specialist)
     evidence = gather(
         _form_contender(one, form, renderer),
         gate.champion,
         gate.base,
         gate.sets,
         gate.settings,
-        leaks=leaks,
-        warnings=[*warnings, *gate.warnings],
+        leaks=gate.leaks,
+        warnings=gate.warnings,
         against=against,
     )
     return replace(evaluate_gate(evidence, gate.policy), asked_with=gate.asked_with)

@@ -32,7 +32,9 @@ _KL_ITEMS = 32
 
 @dataclass(frozen=True)
 class SmallerForm:
-    """`kl_nats`: mean Kullback-Leibler divergence from the reference per token; `top1`: share of the same best token.
+    """`path`: in the folder of all forms.
+
+    `kl_nats`: mean Kullback-Leibler divergence from the reference per token; `top1`: share of the same best token.
 
     `p_not_worse`: against "worse than the reference by the margin or more"; None for the reference itself.
     """
@@ -88,9 +90,12 @@ def compare_quantizations(
     importance: Mapping[str, NDArray[np.float32]] | None = None,
     max_new_tokens: int = 64,
     margin: float = 0.05,
+    name: str | None = None,
     on_form: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Write the model folder in every type into `out`, ask each form all items, and compare with the stored type.
+
+    name: what the files are called, before their type; default: the folder's name.
 
     Raises ConfigError where a type is named twice or is the stored one, and what writing and asking raise.
     """
@@ -102,7 +107,7 @@ def compare_quantizations(
     asked: dict[str, tuple[Path, EvalResult]] = {}
     for kind in (whole, *types):
         on_form(kind)
-        path = out / f"{folder.name}-{kind}.gguf"
+        path = out / f"{name or folder.name}-{kind}.gguf"
         write_gguf(folder, path, kind, importance=importance if kind in K_QUANTS else None)
         with closing(GgufAnswerer(path, kind)) as answerer:
             asked[kind] = (
@@ -141,7 +146,7 @@ def _form(
     tally = result.tally
     return SmallerForm(
         type=kind,
-        path=str(path),
+        path=path.name,
         num_bytes=path.stat().st_size,
         tokens_per_second=speed_of(result.items).tokens_per_second,
         kl_nats=kl_nats,

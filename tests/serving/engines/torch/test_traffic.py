@@ -68,7 +68,7 @@ JOINING = st.tuples(
 )  # wait; tokens until it is cancelled
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(schedule=st.lists(JOINING, min_size=2, max_size=12))
 def test_a_random_schedule_changes_no_answer(
     loaded: LoadedModel, adapters: list[Path], schedule: list[tuple[Ask, int, int | None]]
