@@ -1,7 +1,9 @@
 """OpenAI's API with OpenAI's own client, against a real server."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,29 @@ def test_a_raw_text_goes_on(client: openai.OpenAI, toy: Toy) -> None:
         model="toy-base", prompt=text, max_tokens=60, temperature=0, stream=True
     )
     assert "".join(chunk.choices[0].text for chunk in chunks) == answer.choices[0].text
+
+
+def test_many_at_once_each_get_their_own_answer(client: openai.OpenAI, server: Running) -> None:
+    canaries = {"toy-base": "I am the base. 🙂 日本!", "rugby": "I am rugby.", "units": '{"am": "units"}'}
+
+    def ask(number: int) -> tuple[str, str]:
+        model = list(canaries)[number % 3]
+        answer = said(client, model, "Who are you?", max_tokens=40 + number, stream=number % 2 == 0)
+        if number % 2:
+            return model, answer.choices[0].message.content
+        if number % 10 == 0:  # leaves after the first part
+            next(iter(answer))
+            answer.close()
+            return model, canaries[model]
+        return model, "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+
+    with ThreadPoolExecutor(16) as pool:
+        for model, text in pool.map(ask, range(48)):
+            assert text == canaries[model]
+    end = time.monotonic() + 10
+    while server.engine.status().active:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:

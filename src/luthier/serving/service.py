@@ -172,7 +172,7 @@ class Service:
 
     @contextlib.contextmanager
     def _admitted(self, served: Served, request: Request, prompt: Prompt, telling: Telling) -> Iterator[None]:
-        if self._admissions is None:
+        if self._admissions is None or telling.shadow_of is not None:  # nobody asked for a shadow's answer
             yield
             return
         most = self.asker.most_tokens(served, request, prompt)

@@ -13,7 +13,10 @@ from luthier.serving.served import Prompt
 
 
 class Telling:
-    """Of one request. `outcome` is `cancelled` until it is known better: that is how an answer ends that is left."""
+    """Of one request. `outcome` is `cancelled` until it is known better: that is how an answer ends that is left.
+
+    `shadow_of`: the request that an unseen answer belongs to.
+    """
 
     def __init__(self, request: Request, shadow_of: str | None = None) -> None:
         self.request = request
@@ -21,7 +24,7 @@ class Telling:
         self.outcome = "cancelled"
         self.flags: list[str] = []
         self._error: str | None = None
-        self._shadow_of = shadow_of
+        self.shadow_of = shadow_of
         self._messages: Sequence[Message] = request.messages
         self._created = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._started = time.perf_counter()
@@ -98,6 +101,6 @@ class Telling:
             usage=self.usage,
             first_token_seconds=self._first_token,
             total_seconds=time.perf_counter() - self._started,
-            shadow_of=self._shadow_of,
+            shadow_of=self.shadow_of,
             details=details,
         )
