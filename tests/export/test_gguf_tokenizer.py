@@ -1,5 +1,6 @@
 """Token ids by llama.cpp from a GGUF file against the tokenizer they came from: texts, chats, control strings."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,19 @@ def test_without_llama_cpp_sentencepiece_is_written_from_its_parts_alone() -> No
     sentencepiece = sentencepiece_tokenizer("first")
     sentencepiece.chat_template = None
     assert gguf_tokenizer(sentencepiece, VOCAB_SIZE).keys["tokenizer.ggml.add_space_prefix"] is True
+
+
+@pytest.mark.parametrize("template", ["chatml", "llama3"])
+def test_a_file_that_asks_for_bos_gets_it_once(template: str, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    from luthier.models.gguf import GgufVocabulary
+
+    tokenizer = byte_tokenizer(template)
+    keys = gguf_tokenizer(tokenizer, VOCAB_SIZE, keys_tokeniser()).keys
+    bos = keys.get("tokenizer.ggml.bos_token_id", tokenizer.eos_token_id)
+    asking = keys | {"tokenizer.ggml.bos_token_id": bos, "tokenizer.ggml.add_bos_token": True}
+    write_file(tmp_path / "v.gguf", "llama", asking, [], lambda plan: ())
+    with GgufVocabulary(tmp_path / "v.gguf") as vocabulary:
+        ids = vocabulary.prompt_ids(conversations()[0])
+    own = Renderer(tokenizer).prompt(conversations()[0].messages)
+    assert ids == ([bos, *own] if template == "chatml" else own) and ids.count(bos) == 1

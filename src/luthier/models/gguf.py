@@ -117,7 +117,7 @@ class GgufVocabulary:
         return found.decode("utf-8") if found else None
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
-        """The conversation and the generation prompt, by the file's own template.
+        """The conversation and the generation prompt, by the file's own template; BOS where the file asks for it.
 
         Raises TemplateError where the file has none or it cannot render this conversation.
         """
@@ -136,7 +136,13 @@ class GgufVocabulary:
             elif piece:
                 plain = any_of(strings).sub(lambda found: strings[found[0]], piece)
                 ids += self.tokenize(plain)
-        return ids
+        return self._with_bos(ids)
+
+    def _with_bos(self, ids: list[int]) -> list[int]:
+        """llama.cpp's programs begin every prompt with BOS where the file asks for it, and write it once."""
+        bos = int(self._lib.llama_vocab_bos(self._vocab))
+        wanted = bos >= 0 and bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+        return [bos, *ids] if wanted and ids[:1] != [bos] else ids
 
     def _rendered(self, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
         import jinja2
