@@ -16,8 +16,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
+from starlette.types import ASGIApp
 
 from luthier.chat.messages import Message
 from luthier.chat.render import Renderer
@@ -68,6 +70,23 @@ class AtOnce:
         pass
 
 
+async def without_sockets(app: ASGIApp, body: bytes) -> None:
+    """One chat completion, handed to the application as a server would."""
+    headers = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode())]
+    path = "/v1/chat/completions"
+    scope = {"type": "http", "method": "POST", "scheme": "http", "path": path, "raw_path": path.encode()}
+    scope |= {"query_string": b"", "root_path": "", "headers": headers, "http_version": "1.1", "state": {}}
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        return waiting.pop() if waiting else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        pass
+
+    await app(scope, receive, send)
+
+
 async def median_ms(ask: Callable[[], Awaitable[object]], repeats: int) -> tuple[float, float]:
     """(median of the wall time, mean of this process' CPU time) in milliseconds, after a few to warm up."""
     for _ in range(20):
@@ -99,7 +118,8 @@ async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool
     gateway = Gateway(service)
     listening = bound_socket("127.0.0.1", 0)
     ready = asyncio.Event()
-    server = Server(make_app(gateway, hosts=LOOPBACK), gateway, started=ready.set)
+    app = make_app(gateway, hosts=LOOPBACK)
+    server = Server(app, gateway, started=ready.set)
     running = asyncio.create_task(server.serve(sockets=[listening]))
     await ready.wait()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -122,6 +142,9 @@ async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool
         async for _ in service.answer(request):
             pass
 
+    async def application_alone() -> None:
+        await without_sockets(app, body.encode())
+
     async def template() -> None:
         renderer.prompt(messages)
 
@@ -143,6 +166,7 @@ async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool
             ("engine alone", engine_alone),
             ("template and ids", template),
             ("service alone", service_alone),
+            ("application alone, door to last byte", application_alone),
             ("HTTP alone (/healthz), client included", health),
             ("whole answer over HTTP, client included", whole),
             ("stream over HTTP, client included", streamed),
