@@ -251,6 +251,26 @@ def test_unload_and_load(server: Running, tokens: dict[str, str]) -> None:
     assert said(asked(server, tokens["anna"], "units")) == '{"am": "units"}'
 
 
+def test_a_thumb_counts_for_a_canary(server: Running, tokens: dict[str, str], second: str) -> None:
+    boss = tokens["boss"]
+    body = {"action": "canary", "specialist": second, "weight": 0.5}
+    assert act(server, boss, **body).status_code == 200
+    id = asked(server, tokens["anna"]).json()["id"]
+    headers = {"Authorization": f"Bearer {tokens['anna']}"}
+    liked = {"id": id, "thumb": -1}
+    assert httpx.post(f"{server.url}/v1/feedback", json=liked, headers=headers).status_code == 200
+    watch = server.gateway.service.chooser.traffic.plan("rugby").watch
+    assert watch.baseline["disliked"].of + watch.candidate["disliked"].of == 1
+    assert act(server, boss, action="switch", specialist="rugby@1").status_code == 200
+
+
+def test_what_was_computed_before_is_told(server: Running, tokens: dict[str, str]) -> None:
+    first = asked(server, tokens["anna"], text="What is new here?", temperature=0.5).json()["usage"]
+    again = asked(server, tokens["anna"], text="What is new here?", temperature=0.5).json()["usage"]
+    assert again["prompt_tokens"] == first["prompt_tokens"]
+    assert 0 < again["prompt_tokens_details"]["cached_tokens"] < again["prompt_tokens"]
+
+
 # ---- guards, tools, limits
 
 

@@ -30,7 +30,7 @@ async def answer(
     Raises what the engine raises, and Overloaded where nothing came in time.
     """
     logprobs = _Logprobs(decode, ask.stop_ids)
-    num_generated, reason = 0, "length"
+    num_generated, num_cached, reason = 0, 0, "length"
     flags: tuple[str, ...] = ()
     deadline = asyncio.get_running_loop().time() + timeout_seconds
     async with aclosing(cast(AsyncGenerator[Piece, None], engine.answer(ask))) as pieces:
@@ -50,7 +50,7 @@ async def answer(
             delta = Delta(index, part.text, part.reasoning, part.tool_calls, logprobs.take(piece, stream))
             if part or delta.logprobs:
                 yield delta
-            reason = piece.finish_reason or reason
+            num_cached, reason = piece.num_prompt_cached, piece.finish_reason or reason
     if stream.stopped:
         reason = "stop"
     else:
@@ -59,7 +59,7 @@ async def answer(
             yield Delta(index, part.text, part.reasoning, part.tool_calls, logprobs.close())
     if stream.num_tool_calls and reason == "stop":
         reason = "tool_calls"
-    yield Finished(index, reason, Usage(len(ask.prompt_ids), num_generated), flags=flags)
+    yield Finished(index, reason, Usage(len(ask.prompt_ids), num_generated, num_cached), flags=flags)
 
 
 def _part(stream: AnswerStream | PlainStream, piece: Piece) -> Part:

@@ -151,6 +151,10 @@ class Recorder(Protocol):
         """Keep what a person said; False where no such interaction is known."""
         ...
 
+    def specialist_of(self, interaction_id: str) -> str | None:
+        """Who answered it, `NAME@NUMBER`; None where the base did, nobody saw it, or it is not known."""
+        ...
+
     def close(self) -> None:
         """Write what waits."""
         ...

@@ -22,7 +22,17 @@ from luthier.serving.guards import Action, GuardSet
 from luthier.serving.knowledge.prompt import context_of
 from luthier.serving.merge import in_order
 from luthier.serving.metrics import Metrics
-from luthier.serving.protocol import Chosen, Delta, Event, Finished, Interaction, Recorder, Request, Usage
+from luthier.serving.protocol import (
+    Chosen,
+    Delta,
+    Event,
+    Feedback,
+    Finished,
+    Interaction,
+    Recorder,
+    Request,
+    Usage,
+)
 from luthier.serving.refusals import BadRequest, Refusal
 from luthier.serving.served import Prompt, Served
 from luthier.serving.splitting import split
@@ -100,6 +110,17 @@ class Service:
             raise
         finally:
             self._tell(telling)
+
+    async def feedback(self, said: Feedback) -> bool:
+        """Keep what a person said of an answer, and count a thumb for a canary; False where no such answer is known."""
+        recorder = self.recorder
+        if recorder is None or not await asyncio.to_thread(recorder.feedback, said):
+            return False
+        if said.thumb is not None:
+            specialist = await asyncio.to_thread(recorder.specialist_of, said.interaction_id)
+            if specialist is not None:
+                self.rolled_back(self.chooser.traffic.observe_thumb(specialist, said.thumb))
+        return True
 
     async def close(self) -> None:
         """End what runs, and write what waits to be written."""

@@ -82,13 +82,15 @@ class Piece:
     """The next part of an answer, in order. `token_ids` ends with the stop id where the answer ended with one.
 
     text: None, or what an engine that sees no ids got (an upstream over HTTP); then `token_ids` is empty.
-    finish_reason: on the last piece alone: "stop" or "length".
+    finish_reason: on the last piece alone: "stop" or "length". num_prompt_cached: of the prompt, how many tokens were
+    computed before, as far as the engine knows; the same on every piece.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
     text: str | None = None
     finish_reason: str | None = None
+    num_prompt_cached: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """OpenAI's routes."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -79,7 +78,7 @@ def openai_routes(gateway: Gateway) -> APIRouter:
             body.comment,
             key_id(http),
         )
-        if not await asyncio.to_thread(service.recorder.feedback, said):
+        if not await service.feedback(said):
             return Problem(404, f"no answer has the id {body.id!r}", "not_found", "id").response("/v1/")
         return _json({"object": "feedback", "id": body.id, "kept": True})
 

@@ -33,6 +33,7 @@ class Specialist:
 @dataclass(eq=False)
 class Row:
     """An answer that waits or is computed. ids: prompt and answer; the first `num_computed` are in the context.
+    num_cached: how many of the prompt were there before.
 
     hear: takes the answer's pieces, or the error that ends it. sequence: where it is computed; None while it waits.
     """
@@ -45,6 +46,7 @@ class Row:
     sampler: Sampler = field(init=False)
     sequence: int | None = None
     num_computed: int = 0
+    num_cached: int = 0
     finish_reason: str | None = None
     asked_at: float = field(default_factory=time.monotonic)
 
@@ -72,4 +74,4 @@ class Row:
             self.finish_reason = "length"
         num_top = self.ask.num_top_logprobs
         logprobs = () if num_top is None else (token_logprob(logits_V, token, num_top),)
-        return Piece((token,), logprobs, finish_reason=self.finish_reason)
+        return Piece((token,), logprobs, finish_reason=self.finish_reason, num_prompt_cached=self.num_cached)

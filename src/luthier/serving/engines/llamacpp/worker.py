@@ -149,7 +149,8 @@ class Worker:
             self._places.admit(row)
             self._rows.append(row)
             self.counters["prompt_tokens"] += len(row.ask.prompt_ids)
-            self.counters["prompt_tokens_cached"] += row.num_computed
+            row.num_cached = row.num_computed
+            self.counters["prompt_tokens_cached"] += row.num_cached
 
     def _count(self, heard: Heard) -> None:
         self.counters["steps"] += 1

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from luthier.errors import ServingError
-from luthier.serving.engines.engine import Ask, Piece, Unavailable
+from luthier.serving.engines.engine import Ask, Piece, TokenLogprob, Unavailable
 from luthier.serving.engines.torch.row import Row, Specialist, new_row
 from luthier.serving.engines.torch.sampling import choose, logprobs
 
@@ -172,7 +172,7 @@ class Worker:
         pieces: list[tuple[Ticket, Piece | Exception]] = [
             (
                 self._rows[row],
-                failed.get(row) or Piece((token,), (note,) if note else (), finish_reason=row.finish_reason),
+                failed.get(row) or _piece(row, token, note),
             )
             for row, token, note in zip(rows, tokens, notes, strict=True)
         ]
@@ -237,6 +237,11 @@ def _unless_it_fails(row: Row, work: Callable[[], None], failed: dict[Row, Excep
         failed[row] = error
     except Exception as error:
         failed[row] = ServingError(f"the mask of this answer failed: {type(error).__name__}: {error}")
+
+
+def _piece(row: Row, token: int, note: TokenLogprob | None) -> Piece:
+    notes = (note,) if note else ()
+    return Piece((token,), notes, finish_reason=row.finish_reason, num_prompt_cached=row.num_cached)
 
 
 def _deliver(pieces: Sequence[tuple[Ticket, Piece | Exception]]) -> None:
