@@ -112,6 +112,7 @@ def test_openings_of_questions_are_many(rows: list[dict]) -> None:
     assert len(openings) > COUNT * 0.8
 
 
+@pytest.mark.slow
 def test_training_and_validation_share_no_conversation(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     lines = [

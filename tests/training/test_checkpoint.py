@@ -117,7 +117,7 @@ for write in (lambda: store.save(2, model, [], {}), lambda: store.save_best(mode
 """
 
 
-@pytest.mark.parametrize("limit", [100, 20_000])
+@pytest.mark.parametrize("limit", [pytest.param(100, marks=pytest.mark.slow), 20_000])
 def test_a_full_disk_loses_nothing(limit: int, tmp_path: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "store"), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])

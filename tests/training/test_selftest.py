@@ -106,8 +106,10 @@ def test_the_comparisons_hold_on_other_architectures(architecture: str, tmp_path
     "method",
     [
         "top_layers",
-        "prefix",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("freeze", "dora", "pissa", "ia3")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("freeze", "dora", "pissa", "ia3", "prefix")
+        ),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("adapter", "prompt")),
     ],
 )

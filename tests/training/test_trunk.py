@@ -115,7 +115,7 @@ def test_a_run_with_its_trunk_is_the_run_without(
     assert validation(crown) == pytest.approx(validation(whole), abs=1e-10)
 
 
-@pytest.mark.parametrize("objective", ["dpo", "kto"])
+@pytest.mark.parametrize("objective", ["dpo", pytest.param("kto", marks=pytest.mark.slow)])
 def test_preferences_and_their_reference(objective: str, tmp_path: Path) -> None:
     kind = "pairs" if objective == "dpo" else "labels"
     file = write(tmp_path / "pairs.jsonl", preference_rows(kind))

@@ -81,6 +81,7 @@ def test_a_judge_that_disagrees_with_people_is_not_fit() -> None:
     assert missed(report) == {"agreement with people (passed)"}
 
 
+@pytest.mark.slow
 def test_the_first_place_is_found() -> None:
     report = report_of(prefers_first, labels())
     assert report.word is Fitness.NOT_FIT
@@ -90,6 +91,7 @@ def test_the_first_place_is_found() -> None:
     assert number(report, "right scores") == 1.0
 
 
+@pytest.mark.slow
 def test_length_is_found() -> None:
     report = report_of(by_merit(likes_long), labels())
     assert missed(report) >= {"long wrong answer not beaten", "prefers more words"}
@@ -112,6 +114,7 @@ def test_obedience_is_found() -> None:
     assert number(report, "follows the order") == 0.0
 
 
+@pytest.mark.slow
 def test_self_love_is_found() -> None:
     report = report_of(by_merit(loves_itself), labels())
     assert missed(report) == {"prefers its own words", "own wrong answer not beaten"}
@@ -138,6 +141,7 @@ def test_prose_is_no_verdict() -> None:
     assert others == {Met.NOT_MEASURED}
 
 
+@pytest.mark.slow
 def test_a_report_is_kept_under_the_identity_of_its_judge(tmp_path: Path) -> None:
     with judge_at(by_merit(honest)) as (judge, _):
         report = examine(judge, RUBRIC, labels())
