@@ -80,6 +80,7 @@ def specialist(toy: str) -> str:
     return "lengths@1"
 
 
+@pytest.mark.slow
 def test_an_identical_copy_of_a_real_model_has_nothing_to_gain() -> None:
     shutil.copytree(EMBEDDED["luthier-nano"].folder, "copy")
     items = write("items.jsonl", sums(20))

@@ -78,6 +78,7 @@ def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and "4 won, 0 lost" in out and "not enough evidence" in out
 
 
+@pytest.mark.slow
 def test_a_judge_is_tested_and_its_report_kept(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {"question": q.question, "answer": answer, "passed": good}
@@ -96,6 +97,7 @@ def test_a_judge_is_tested_and_its_report_kept(capsys: pytest.CaptureFixture[str
     assert code == 1 and "not fit to decide" in out and "follows the order" in out
 
 
+@pytest.mark.slow
 def test_a_local_model_without_the_skill(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--judge", "luthier-nano", "--max-tokens", "8", "--attempts", "1")
     code, out, err = run(capsys, "score", "right.jsonl", *options, "--json")

@@ -51,6 +51,7 @@ def refused(*words: str) -> str:
     return str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_table_of_methods_and_where_the_rows_come_from(workplace: Path) -> None:
     said = plan("--no-measure", "--device", "t4")
     assert "No rows were given" in said and "t4: 16.0 GB, float32" in said
@@ -73,6 +74,7 @@ def test_json_has_the_keys_that_the_docs_name(workplace: Path) -> None:
     assert found["workload"]["rows"] == 20 and found["measured"] is None and found["busy"] is None
 
 
+@pytest.mark.slow
 def test_shared_devices_hold_less_and_cost_more(workplace: Path) -> None:
     options = ("--data", "rows.jsonl", "--method", "full", "--device", "a100-80", "--price-per-hour", "2")
     alone = plan_json(*options)["forecasts"][0]

@@ -80,7 +80,7 @@ ROPE = {"type": "yarn", "factor": 8.0}
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("method", ["full", "lora", "pissa", "adapter"])
+@pytest.mark.parametrize("method", ["full", "lora", "adapter", pytest.param("pissa", marks=pytest.mark.slow)])
 def test_a_run_is_loaded_with_the_positions_that_it_was_trained_with(
     method: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

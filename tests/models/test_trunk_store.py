@@ -90,6 +90,7 @@ def _write_locked(root: Path, start: int) -> None:
             write(store, range(first, first + 10))
 
 
+@pytest.mark.slow
 def test_two_processes_write_to_one_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_locked, args=(tmp_path, start)) for start in (0, 40)]

@@ -117,6 +117,7 @@ def _without_counts(verdict: dict[str, Any]) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_form_with_a_worse_word_does_not_leave(
     kept: tuple[SpecialistStore, Specialist], tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ def test_a_run_that_learns_nothing_new(tmp_path: Path) -> None:
     assert found.word is Curve.UNDERFITTING and "optim.learning_rate=5e-06 (it was 1e-06)" in found.advice
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_copies_by_heart(tmp_path: Path) -> None:
     rows = chat_file(tmp_path / "few.jsonl", 3).read_text() * 20
     (tmp_path / "copies.jsonl").write_text(rows)
@@ -186,6 +187,7 @@ def test_a_run_that_learns_copies_by_heart(tmp_path: Path) -> None:
     assert found.word is Curve.MEMORISED and found.numbers["repeated rows"] == 57 / 60
 
 
+@pytest.mark.slow
 def test_a_run_that_overfits(tmp_path: Path) -> None:
     # Answers that follow from nothing: the held-out ones cannot be known.
     drawn = random.Random(0)

@@ -176,6 +176,7 @@ def test_the_crown_really_reads_the_store(tmp_path: Path) -> None:
     assert after.losses[1] != before.losses[1]
 
 
+@pytest.mark.slow
 def test_a_torn_part_is_computed_again(tmp_path: Path) -> None:
     before, _ = run(tmp_path, "before")
     (facts,) = TrunkCache(default_cache(), 0).stores()
@@ -186,6 +187,7 @@ def test_a_torn_part_is_computed_again(tmp_path: Path) -> None:
     assert after.losses == before.losses
 
 
+@pytest.mark.slow
 def test_runs_share_what_they_have_in_common(tmp_path: Path) -> None:
     """Another seed, another method and more rows: the same base and depth."""
     run(tmp_path, "first")

@@ -22,6 +22,7 @@ def program(name: str, *arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_killed_at_random_a_run_is_the_straight_run(tmp_path: Path) -> None:
     found = program("kills", tmp_path, 2, 0)
     assert found["differences"] == []

@@ -91,6 +91,7 @@ def test_a_clean_file_gives_a_short_calm_page(tmp_path: Path) -> None:
     assert "Findings" not in page and "Worst rows" not in page
 
 
+@pytest.mark.slow
 def test_a_real_browser_paints_it_without_a_complaint(tmp_path: Path) -> None:
     path, picture = tmp_path / "report.html", tmp_path / "report.png"
     path.write_text(render_page(full_report()), encoding="utf-8")

@@ -120,6 +120,7 @@ def test_self_love_is_found() -> None:
     assert missed(report) == {"prefers its own words", "own wrong answer not beaten"}
 
 
+@pytest.mark.slow
 def test_a_judge_that_passes_everything_is_not_fit() -> None:
     def kind(request: Request) -> str:
         texts = data(request)
