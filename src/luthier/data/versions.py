@@ -19,7 +19,6 @@ from luthier.data.origins import origins
 from luthier.data.sources import SourceFile, find_files
 from luthier.data.sources.streams import open_raw
 from luthier.errors import DataError
-from luthier.hashing import short_id
 from luthier.registry.dataset_refs import PREFIX, Ref, parse_ref
 from luthier.registry.datasets import NewFile, Store, Version, ancestors, damage, dataset_id
 
@@ -215,8 +214,3 @@ def describe(version: Version) -> dict[str, Any]:
         "bytes": sum(file.num_bytes for files in version.splits.values() for file in files),
         "check": check_word(version),
     }
-
-
-def parent_words(version: Version) -> str:
-    """The parents' short ids, for a table."""
-    return ", ".join(short_id(parent) for parent in version.parents)
