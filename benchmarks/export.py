@@ -2,21 +2,26 @@
 
     python benchmarks/export.py                      # the shape of a 1.7B model, bfloat16
     python benchmarks/export.py --layers 4           # a slice of it
+    python benchmarks/export.py --converter LLAMA.CPP/convert_hf_to_gguf.py
 
 The model is random and written to a scratch folder (four times its size is needed there). PEFT: the base in bfloat16,
 merge_and_unload, save_pretrained. Luthier: luthier.export.merge. Both write the same tensors; the greatest difference
 between them is printed, because PEFT rounds B A to bfloat16 before it adds it. GGUF: luthier.export.gguf.write of the
-base, in its own type and in Q8_0. llama.cpp's converter is no package and is not run.
+base, in its own type and in Q8_0; with --converter beside llama.cpp's own, which comes with its source (that of the
+`llama-cpp-python` source package will do). It knows tokenizers by a list, on which the embedded one is not: here it is
+told that this is qwen2's.
 """
 
 import argparse
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +96,40 @@ def gguf_q8_0(base: Path, adapter: Path, out: Path) -> None:
 WAYS = {"luthier": merge_luthier, "peft": merge_peft, "gguf bf16": gguf_as_stored, "gguf q8_0": gguf_q8_0}
 
 
-def worker(way: str, base: Path, adapter: Path, out: Path) -> None:
+def converter(script: Path, out_type: str) -> Callable[[Path, Path, Path], None]:
+    """llama.cpp's converter in this process, with its own copy of the gguf package."""
+    sys.path[:0] = [str(script.parent), str(script.parent / "gguf-py")]
+    import conversion.base  # type: ignore[import-not-found]  # llama.cpp's
+
+    def convert(base: Path, adapter: Path, out: Path) -> None:
+        conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+        sys.argv = [str(script), str(base), "--outfile", str(out), "--outtype", out_type]
+        runpy.run_path(str(script), run_name="__main__")
+        os.sync()  # the other one ends on the disk too
+
+    return convert
+
+
+def ways(script: Path | None) -> list[str]:
+    """What is run, in order."""
+    return [*WAYS, "converter bf16", "converter q8_0"] if script else [*WAYS]
+
+
+def worker(way: str, base: Path, adapter: Path, out: Path, script: Path | None) -> None:
     """One merge; imports are not counted."""
     import peft  # noqa: F401
     import transformers  # noqa: F401
 
-    import luthier.export.gguf.write
-    import luthier.export.merge  # noqa: F401
+    if script is not None and way.startswith("converter"):
+        run = converter(script, way.split()[1])
+    else:
+        import luthier.export.gguf.write
+        import luthier.export.merge  # noqa: F401
 
+        run = WAYS[way]
     before = peak_bytes()
     started, processor = time.perf_counter(), time.process_time()
-    WAYS[way](base, adapter, out)
+    run(base, adapter, out)
     found = {
         "seconds": time.perf_counter() - started,
         "processor_seconds": time.process_time() - processor,
@@ -151,10 +179,12 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=151936)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, help="where the scratch folder goes; default: the system's")
+    parser.add_argument("--converter", type=Path, help="llama.cpp's convert_hf_to_gguf.py; default: not run")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        worker(args.worker[0], *map(Path, args.worker[1:]))
+        base, adapter, out = map(Path, args.worker[1:])
+        worker(args.worker[0], base, adapter, out, args.converter)
         return
     with tempfile.TemporaryDirectory(dir=args.work) as scratch:
         folder = Path(scratch)
@@ -165,19 +195,22 @@ def main() -> None:
             flush=True,
         )
         for repeat in range(args.repeats):
-            for way in WAYS:
+            for way in ways(args.converter):
                 out = folder / f"{way.replace(' ', '-')}-{repeat}"
                 command = [sys.executable, __file__, "--worker", way, str(base), str(adapter), str(out)]
+                command += ["--converter", str(args.converter)] if args.converter else []
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 found = json.loads(done.stdout.splitlines()[-1])
                 peak, before = found["peak_bytes"] / 1e9, found["before_bytes"] / 1e9
                 seconds, processor = found["seconds"], found["processor_seconds"]
                 print(
-                    f"{way:9} {seconds:7.2f} s ({processor:6.2f} of the processor)  {size / seconds / 1e6:6,.0f} MB/s  "
+                    f"{way:14} {seconds:7.2f} s ({processor:6.2f} of the processor) {size / seconds / 1e6:6,.0f} MB/s  "
                     f"peak {peak:.2f} GB ({before:.2f} imports)",
                     flush=True,
                 )
-                if repeat or way.startswith("gguf"):  # the first two merges are compared at the end
+                if (
+                    repeat or "gguf" in way or "converter" in way
+                ):  # the first two merges are compared at the end
                     shutil.rmtree(out) if out.is_dir() else out.unlink()
         print(f"greatest difference of a weight: {difference(folder / 'luthier-0', folder / 'peft-0'):.2g}")
 
