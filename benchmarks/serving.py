@@ -5,10 +5,11 @@
     python benchmarks/serving.py --part switch          # an answer after another adapter's, and after its own
     python benchmarks/serving.py --part memory          # 20 specialists on one base beside one
 
-Peers: `transformers serve` with and without continuous batching (pip install 'transformers[serving]') and `python -m
-llama_cpp.server` (pip install 'llama-cpp-python[server]'); what is not installed is left out and said so. Each server
-runs alone, in turn, as often as --rounds says, the order reversed every other round; the best round counts. Requests
-are chats with a system prompt in common, greedy, streamed, --tokens long.
+Peers: `transformers serve` with and without continuous batching (pip install 'transformers[serving]'), `python -m
+llama_cpp.server` (pip install 'llama-cpp-python[server]') and llama.cpp's `llama-server` where it is on the path or
+told by --llama-server (the source package of llama-cpp-python holds its source); what is not here is left out and
+said so. Each server runs alone, in turn, as often as --rounds says, the order reversed every other round; the best
+round counts. Requests are chats with a system prompt in common, greedy, streamed, --tokens long.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -48,8 +50,9 @@ class Peer:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def peers(files: Files, store: Path, names: list[str], threads: int, max_batch: int) -> Iterator[Peer]:
+def peers(files: Files, store: Path, names: list[str], args: argparse.Namespace) -> Iterator[Peer]:
     """Everything that can be started here; {port} stands for the port."""
+    threads, max_batch = args.threads, args.max_batch
     base, gguf = str(files.base), str(files.gguf)
     luthier = (sys.executable, "-m", "luthier", "serve", "--port", "{port}", "--no-record", "--cache-mb", "0")
     luthier += ("--max-batch", str(max_batch), "--base", base)
@@ -71,6 +74,12 @@ def peers(files: Files, store: Path, names: list[str], threads: int, max_batch: 
         yield Peer("llama_cpp.server", command, ("base",))
     else:
         print("llama_cpp.server is not installed here, and is left out")
+    if args.llama_server:
+        command = (args.llama_server, "--model", gguf, "--port", "{port}", "--alias", "base", "--no-webui")
+        command += ("--threads", str(threads), "--parallel", str(max_batch))
+        yield Peer("llama-server", (*command, "--ctx-size", str(1024 * max_batch)), ("base",))
+    else:
+        print("llama-server is not here, and is left out")
 
 
 @contextmanager
@@ -139,7 +148,7 @@ def measure(peer: Peer, args: argparse.Namespace) -> dict[int, Load]:
 def part_servers(files: Files, folder: Path, args: argparse.Namespace) -> None:
     names = fill_store(folder / "store", files)
     best: dict[str, dict[int, Load]] = {}
-    order = list(peers(files, folder / "store", names, args.threads, args.max_batch))
+    order = list(peers(files, folder / "store", names, args))
     order = [peer for peer in order if not args.only or peer.name in args.only]
     for round_number in range(args.rounds):
         for peer in order if round_number % 2 == 0 else order[::-1]:
@@ -282,7 +291,7 @@ def part_overhead(files: Files, folder: Path, args: argparse.Namespace) -> None:
     renderer = Renderer(load_tokenizer(str(files.base)))
     store = folder / "store"
     names = fill_store(store, files)
-    server = next(iter(peers(files, store, names, args.threads, args.max_batch)))
+    server = next(iter(peers(files, store, names, args)))
 
     async def work(address: Address, process: psutil.Process) -> None:
         direct, served = [], []
@@ -336,6 +345,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--engines", nargs="+", default=["torch", "llamacpp"])
     parser.add_argument("--only", nargs="+", help="servers by name")
+    parser.add_argument("--llama-server", default=shutil.which("llama-server"), help="the program")
     parser.add_argument("--work", type=Path, help="where models are kept; default: a scratch folder")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
