@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from luthier.errors import ConfigError, ServingError
 from luthier.models.generate import Sampling
-from luthier.serving.engines.engine import Ask, Engine, EngineStatus, Mounted, Overloaded, Piece, Unavailable
+from luthier.serving.engines.checks import check_ask, check_open, check_queue, not_mounted
+from luthier.serving.engines.engine import Ask, Engine, EngineStatus, Mounted, Piece
 from luthier.serving.engines.llamacpp.context import SharedContext
 from luthier.serving.engines.llamacpp.places import Places
 from luthier.serving.engines.llamacpp.row import Row, Specialist
@@ -83,7 +84,7 @@ class LlamaCppEngine:
 
     async def mount(self, specialist: Mounted) -> None:
         """See Engine.mount. The file is read between two steps. Raises ModelError where it does not fit."""
-        self._check_open()
+        check_open(self._closed, self._worker.broken)
         name = specialist.name
         if name in self._mounted:
             raise ServingError(f"{name} is mounted already; unmount it first")
@@ -102,7 +103,7 @@ class LlamaCppEngine:
         """See Engine.unmount. No new answer begins from now on. Raises ServingError for an unknown name."""
         specialist = self._mounted.pop(name, None)
         if specialist is None:
-            raise self._unknown(name)
+            raise not_mounted(name, self._mounted)
         if specialist.num_asks:
             self._leaving[specialist] = asyncio.Event()
             await self._leaving[specialist].wait()
@@ -119,7 +120,8 @@ class LlamaCppEngine:
     async def answer(self, ask: Ask) -> AsyncIterator[Piece]:
         """See Engine.answer."""
         specialist = self._specialist(ask)
-        self._check(ask)
+        check_ask(ask, self.context_length, self._context.num_tokens)
+        check_queue(self._num_asks, self._max_batch, self._max_queue, self._worker.seconds_per_answer)
         pieces: asyncio.Queue[Piece | ServingError] = asyncio.Queue()
         num_new = min(ask.sampling.max_new_tokens, self.context_length - len(ask.prompt_ids))
         row = Row(ask, specialist, num_new, pieces.put_nowait)
@@ -167,44 +169,14 @@ class LlamaCppEngine:
         if not self._loop.is_closed():  # its readers are gone with it
             self._loop.call_soon_threadsafe(_deliver, heard)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Unavailable("the engine is closed")
-        if self._worker.broken is not None:
-            raise Unavailable(f"the engine is broken: {self._worker.broken}; restart the server")
-
     def _specialist(self, ask: Ask) -> Specialist:
-        self._check_open()
+        check_open(self._closed, self._worker.broken)
         if ask.specialist is None:
             return self._base
         found = self._mounted.get(ask.specialist)
         if found is None or not found.ready:
-            raise self._unknown(ask.specialist)
+            raise not_mounted(ask.specialist, self._mounted)
         return found
-
-    def _unknown(self, name: str) -> ServingError:
-        return ServingError(f"{name} is not mounted; mounted: {', '.join(self._mounted) or 'nothing'}")
-
-    def _check(self, ask: Ask) -> None:
-        num_prompt, vocabulary = len(ask.prompt_ids), self._context.num_tokens
-        if not num_prompt:
-            raise ServingError("the prompt is empty: expected at least one token")
-        if num_prompt >= self.context_length:
-            raise ServingError(
-                f"a prompt of {num_prompt} tokens leaves no room for an answer: the context holds "
-                f"{self.context_length}"
-            )
-        if ask.sampling.max_new_tokens < 1:
-            raise ServingError(f"max_new_tokens: expected at least 1, got {ask.sampling.max_new_tokens}")
-        if not 0 <= min(ask.prompt_ids) <= max(ask.prompt_ids) < vocabulary:
-            raise ServingError(
-                f"the prompt holds ids that are not below {vocabulary}, the size of the vocabulary"
-            )
-        if self._num_asks >= self._max_batch + self._max_queue:
-            seconds = max(1.0, self._worker.seconds_per_answer)
-            raise Overloaded(
-                f"{self._max_queue} questions wait already; ask again in {seconds:.0f} s", seconds
-            )
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         """The result of `work`, done between two steps."""

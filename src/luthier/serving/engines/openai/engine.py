@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.errors import ServingError
 from luthier.models.endpoint import Endpoint, api_key
+from luthier.serving.engines.checks import not_mounted
 from luthier.serving.engines.engine import Ask, Engine, EngineStatus, Mounted, Overloaded, Piece, Unavailable
 from luthier.serving.engines.openai.manner import Manner, as_text, find_manner
 from luthier.serving.engines.openai.reading import Reader
@@ -110,7 +111,7 @@ class OpenAIEngine:
     async def unmount(self, name: str) -> None:
         """See Engine.unmount. No new answer begins from now on. Raises ServingError for an unknown name."""
         if self._models.pop(name, None) is None:
-            raise self._unknown(name)
+            raise not_mounted(name, filter(None, self._models))
         async with self._idle:
             await self._idle.wait_for(lambda: not self._asks[name])
 
@@ -157,7 +158,7 @@ class OpenAIEngine:
         if self._down is not None:
             raise Unavailable(self._down)
         if ask.specialist not in self._models:
-            raise self._unknown(ask.specialist)
+            raise not_mounted(ask.specialist, filter(None, self._models))
         room = self._context_length - len(ask.prompt_ids)
         if not ask.prompt_ids or room < 1 or ask.sampling.max_new_tokens < 1:
             raise ServingError(
@@ -278,11 +279,6 @@ class OpenAIEngine:
 
     def _impatient(self) -> openai.AsyncOpenAI:
         return self._client.with_options(max_retries=0, timeout=min(5.0, self._endpoint.timeout_seconds))
-
-    def _unknown(self, name: str | None) -> ServingError:
-        return ServingError(
-            f"{name} is not mounted; mounted: {', '.join(filter(None, self._models)) or 'nothing'}"
-        )
 
 
 def _http() -> Any:
