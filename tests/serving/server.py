@@ -73,7 +73,8 @@ async def open_gateway(
 ) -> tuple[Gateway, Engine]:
     """The whole service, as `luthier serve` puts it together."""
     engine = await open_torch_engine(str(base), dtype="float32", device="cpu", **settings.engine)
-    served = serve_base("toy-base", load_model(str(base)).renderer, model_hash(str(base)))
+    loaded = load_model(str(base))
+    served = serve_base("toy-base", loaded.renderer, model_hash(str(base)), loaded.source.num_bytes)
     traffic = Traffic()
     wanted = wanted_specialists(store, ())
     roster, _ = await mount_all(engine, served, store, wanted, traffic, "torch")

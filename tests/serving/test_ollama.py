@@ -76,12 +76,24 @@ def test_tags_show_and_version(client: ollama.Client, server: Running) -> None:
         "rugby:latest",
         "units:latest",
     ]
+    base, rugby, _ = (model.size for model in client.list().models)
+    assert base and rugby and base > rugby > 1000
     shown = client.show("rugby")
     assert shown.template and "completion" in (shown.capabilities or ()) and shown.details
     raw = httpx.post(f"{server.url}/api/show", json={"model": "rugby:latest"}).json()
     assert raw["system"] == RUGBY_PROMPT and raw["luthier"]["specialist"] == "rugby@1"
     assert httpx.get(f"{server.url}/api/version").json()["version"]
     assert client.ps().models[0].model == "toy-base:latest"
+
+
+def test_texts_are_embedded(client: ollama.Client, server: Running) -> None:
+    found = client.embed("rugby", ["one metre", "a"])
+    body = {"model": "rugby", "input": ["one metre", "a"], "encoding_format": "float"}
+    expected = httpx.post(f"{server.url}/v1/embeddings", json=body).json()
+    assert [list(one) for one in found.embeddings] == [one["embedding"] for one in expected["data"]]
+    assert found.prompt_eval_count == expected["usage"]["prompt_tokens"]
+    with pytest.raises(ollama.ResponseError, match="truncate"):
+        client.embed("rugby", "a", truncate=True)
 
 
 def test_a_question_without_words_says_that_the_model_is_there(client: ollama.Client) -> None:

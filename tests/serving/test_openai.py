@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import torch
 
 from luthier.models.generate import Sampling, generate
 from luthier.models.load import load_model
@@ -310,6 +311,45 @@ def test_values_that_ask_for_nothing_are_welcome(server: Running) -> None:
     assert found.status_code == 200, found.text
 
 
-def test_embeddings_say_that_they_are_not_there(server: Running) -> None:
-    found = httpx.post(f"{server.url}/v1/embeddings", json={"model": "rugby", "input": "a"})
-    assert found.status_code == 400 and "no embeddings" in found.json()["error"]["message"]
+@pytest.mark.parametrize("model", ["toy-base", "rugby"])
+def test_an_embedding_is_the_mean_of_the_last_layer(client: openai.OpenAI, toy: Toy, model: str) -> None:
+    store, base = toy
+    texts = ["one metre", "a", "Ünïcode 北京"]
+    found = client.embeddings.create(model=model, input=texts)  # it asks for base64 and unpacks it
+    place = base if model == "toy-base" else store.opened(store.find(model)) / "model"
+    loaded = load_model(str(place), dtype="float32", device="cpu")
+    expected = []
+    for text in texts:
+        ids = torch.tensor([loaded.tokenizer(text)["input_ids"]])
+        with torch.inference_mode():
+            hidden = loaded.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0].mean(0)
+        expected.append(hidden / hidden.norm())
+    got = torch.tensor([one.embedding for one in found.data])
+    torch.testing.assert_close(got, torch.stack(expected), atol=1e-5, rtol=1e-4)
+    assert [one.index for one in found.data] == [0, 1, 2]
+    assert found.usage.prompt_tokens == sum(len(loaded.tokenizer(text)["input_ids"]) for text in texts)
+
+
+def test_embeddings_come_as_floats_too_and_the_same_each_time(server: Running) -> None:
+    body = {"model": "rugby", "input": "one metre", "encoding_format": "float"}
+    first, second = (httpx.post(f"{server.url}/v1/embeddings", json=body).json() for _ in range(2))
+    assert first == second and sum(one * one for one in first["data"][0]["embedding"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"input": ""}, 400, "the text is empty"),
+        ({"input": []}, 400, "expected 1 to 256 texts, got 0"),
+        ({"input": ["a"] * 257}, 400, "got 257"),
+        ({"input": "a " * 2000}, 400, "is too long"),
+        ({"input": [1, 2]}, 400, "input"),
+        ({"dimensions": 8}, 400, "dimensions"),
+        ({"model": "nobody"}, 404, "nobody"),
+    ],
+)
+def test_what_cannot_be_embedded_is_told(
+    server: Running, change: dict[str, Any], status: int, said: str
+) -> None:
+    found = httpx.post(f"{server.url}/v1/embeddings", json={"model": "rugby", "input": "a"} | change)
+    assert found.status_code == status and said in found.json()["error"]["message"]

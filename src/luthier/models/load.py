@@ -48,6 +48,11 @@ class Source:
         return self.base
 
     @property
+    def num_bytes(self) -> int:
+        """Of the base's weights; 0 where they are a hub's, which may not be on this disk."""
+        return sum(file.stat().st_size for file in Path(self.base).glob("*.safetensors"))
+
+    @property
     def rope_scaling(self) -> RopeScaling | None:
         """How the positions of the base were scaled when the adapter was trained, if they were."""
         return read_scaling(self.adapter) if self.adapter is not None else None

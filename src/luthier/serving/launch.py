@@ -122,8 +122,9 @@ async def open_gateway(
     traffic = Traffic(wanted.traffic)
     engine = await (wanted.open_engine() if wanted.open_engine is not None else _open_torch(wanted))
     try:
-        tokenizer = load_tokenizer(find_model(wanted.base_place).tokenizer_place)
-        base = serve_base(wanted.base_name, Renderer(tokenizer), wanted.base_hash)
+        source = find_model(wanted.base_place)
+        renderer = Renderer(load_tokenizer(source.tokenizer_place))
+        base = serve_base(wanted.base_name, renderer, wanted.base_hash, source.num_bytes)
         roster, warnings = await mount_all(engine, base, store, specialists, traffic, wanted.engine)
         for warning in warnings:
             warn(warning)

@@ -58,6 +58,10 @@ class Metrics:
         if interaction.decision is not None:
             self._decisions.labels(interaction.decision["word"], model).inc()
 
+    def embedded(self, model: str, num_tokens: int) -> None:
+        """Texts became vectors."""
+        self._tokens.labels(model, "embedded").inc(num_tokens)
+
     def refused(self, reason: str) -> None:
         """A request was turned away."""
         self._refusals.labels(reason).inc()

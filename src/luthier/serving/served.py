@@ -38,7 +38,7 @@ class Served:
     """`ref`: NAME@NUMBER, None for the base. `model`: its id as clients see it. `content_id`: the hash of what it is.
     `adapter`: the folder that is laid over the base. `certificate`: the word for the form that is served, None where
     there is none. `created`: seconds since 1970. `knowledge`: the documents that it answers from, `num_passages` at a
-    time."""
+    time. `num_bytes`: of its files, 0 where they are not on this disk."""
 
     ref: str | None
     model: str
@@ -50,6 +50,7 @@ class Served:
     adapter: Path | None = None
     certificate: str | None = None
     created: int = 0
+    num_bytes: int = 0
     knowledge: KnowledgeBase | None = None
     num_passages: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -80,14 +81,14 @@ class Served:
         passages = self.knowledge.search(question, self.num_passages)
         return prompt_with(messages, passages), passages
 
-    def raw_prompt(self, text: str) -> Prompt:
-        """A text as it is, without the template. Raises BadRequest where it is no text."""
+    def raw_prompt(self, text: str, field: str = "prompt") -> Prompt:
+        """A text as it is, without the template. Raises BadRequest, that names the field, where it is no text."""
         try:
             ids = self.renderer.tokenizer(text)["input_ids"]
         except (TypeError, UnicodeEncodeError) as error:
-            raise BadRequest("prompt: the text is not Unicode", "prompt") from error
+            raise BadRequest(f"{field}: the text is not Unicode", field) from error
         if not ids:
-            raise BadRequest("prompt: there is nothing to continue", "prompt")
+            raise BadRequest(f"{field}: the text is empty", field)
         return Prompt(tuple(ids))
 
     def sampled(self, settings: Settings, room: int, seed: int) -> Sampling:
@@ -121,9 +122,10 @@ class Served:
         return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def serve_base(name: str, renderer: Renderer, content_id: str) -> Served:
+def serve_base(name: str, renderer: Renderer, content_id: str, num_bytes: int = 0) -> Served:
     """The base itself: its own template, greedy unless asked otherwise."""
-    return Served(None, name, content_id, renderer, frozenset(renderer.stop_ids), details={"form": "base"})
+    stop_ids = frozenset(renderer.stop_ids)
+    return Served(None, name, content_id, renderer, stop_ids, num_bytes=num_bytes, details={"form": "base"})
 
 
 def serve_specialist(
@@ -166,6 +168,7 @@ def serve_specialist(
         knowledge=KnowledgeBase.open(default_folder(documents.name)) if documents else None,
         num_passages=documents.num_passages if documents else 0,
         created=_seconds(one.created),
+        num_bytes=one.num_bytes,
         details={"form": manifest["form"], "base": base.model, "licence": manifest.get("licence")},
     )
 

@@ -16,6 +16,7 @@ from luthier.errors import LuthierError
 from luthier.serving.asking import Asker
 from luthier.serving.canary import Outcome
 from luthier.serving.choosing import NAMED, Choice, Chooser
+from luthier.serving.embedding import Embedded, embed, read_texts
 from luthier.serving.engines.engine import Overloaded
 from luthier.serving.guarding import REFUSED, guarded
 from luthier.serving.guards import Action, GuardSet
@@ -110,6 +111,25 @@ class Service:
             raise
         finally:
             self._tell(telling)
+
+    async def embed(self, model: str, texts: Sequence[str], key_id: str | None = None) -> Embedded:
+        """Texts as vectors. Nothing is recorded of them. Raises Refusal, Overloaded, Unavailable, ServingError."""
+        request = Request("", model, key_id=key_id)
+        try:
+            served = self.chooser.find(model)
+            prompts = read_texts(served, texts, self.engine.context_length)
+            if self._admissions is not None:
+                self._admissions.admit(request, served.ref, sum(map(len, prompts)))
+            try:
+                found = await embed(self.engine, served, prompts, self.asker.limits.generation_seconds)
+            finally:
+                if self._admissions is not None:
+                    self._admissions.release(request, 0)
+        except (Refusal, Overloaded) as error:
+            self.metrics.refused(type(error).__name__)
+            raise
+        self.metrics.embedded(served.model, found.num_tokens)
+        return found
 
     async def feedback(self, said: Feedback) -> bool:
         """Keep what a person said of an answer, and count a thumb for a canary; False where no such answer is known."""

@@ -7,7 +7,7 @@ methods are called from one event loop; an engine that computes in a thread of i
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,4 +139,17 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End what runs and give everything back."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """What an engine offers besides, where it sees what its base makes of a text."""
+
+    async def embed(self, specialist: str | None, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
+        """(channels,): the mean over the tokens of the last layer's hidden states, after its norm.
+
+        Raises Overloaded where the queue is full, ServingError for ids that do not fit and for a model whose hidden
+        states cannot be had, Unavailable where the engine broke.
+        """
         ...

@@ -78,6 +78,14 @@ def read_tools(raw: Sequence[Mapping[str, Any]] | None, bounds: Bounds) -> tuple
     return tools
 
 
+def read_inputs(raw: str | Sequence[str], bounds: Bounds) -> tuple[str, ...]:
+    """Texts to be embedded, one or several. Raises BadRequest."""
+    texts = (raw,) if isinstance(raw, str) else tuple(raw)
+    if not 1 <= len(texts) <= bounds.max_inputs:
+        raise BadRequest(f"input: expected 1 to {bounds.max_inputs} texts, got {len(texts)}", "input")
+    return texts
+
+
 def read_stops(raw: str | Sequence[str] | None, bounds: Bounds) -> tuple[str, ...]:
     """Stop texts, one or several. Raises BadRequest."""
     stops = (raw,) if isinstance(raw, str) else tuple(raw or ())

@@ -15,6 +15,7 @@ class Bounds:
     max_body_bytes: int = 8 * 1024 * 1024
     max_messages: int = 1000
     max_tools: int = 128
+    max_inputs: int = 256
     max_stops: int = 16
     max_stop_characters: int = 200
     max_connections: int = 1000

@@ -40,11 +40,15 @@ class Gateway:
     ) -> AnswerResponse:
         """Read a body into a request, and answer it in the words of an API."""
         id = f"{prefix}-{secrets.token_hex(12)}"
+        request = read(id, self.bounds, self.admitted_key(http))
+        return AnswerResponse(id, self.answer(request), write(id), is_stream=is_stream)
+
+    def admitted_key(self, http: HttpRequest) -> str | None:
+        """The id of the key that came with a request, whose limits the service will ask for."""
         key = key_of(http.scope)
         if key is not None and self.admissions is not None:
             self.admissions.remember(key)
-        request = read(id, self.bounds, key.id if key else None)
-        return AnswerResponse(id, self.answer(request), write(id), is_stream=is_stream)
+        return key.id if key else None
 
 
 def key_id(http: HttpRequest) -> str | None:

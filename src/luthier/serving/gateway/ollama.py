@@ -1,5 +1,6 @@
 """Ollama's routes, so that what speaks Ollama (Open WebUI, editor plug-ins) can ask here."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +16,7 @@ from luthier.serving.gateway.door import key_of
 from luthier.serving.gateway.errors import to_json
 from luthier.serving.gateway.gateway import Gateway
 from luthier.serving.gateway.ollama_answers import ChatWriter, GenerateWriter, now
-from luthier.serving.gateway.ollama_bodies import ChatBody, GenerateBody, ShowBody, model_name
+from luthier.serving.gateway.ollama_bodies import ChatBody, EmbedBody, GenerateBody, ShowBody, model_name
 from luthier.serving.gateway.openai import about
 from luthier.serving.protocol import AUTO, Request
 from luthier.serving.served import Served
@@ -51,6 +52,21 @@ def ollama_routes(gateway: Gateway) -> APIRouter:
         write = partial(GenerateWriter, model=body.model)
         is_stream = body.stream is not False
         return gateway.respond(http, with_context(body.request), write, prefix="gen", is_stream=is_stream)
+
+    @routes.post("/embed")
+    async def embed(body: EmbedBody, http: HttpRequest) -> Response:
+        """Texts to vectors, where the engine can."""
+        started = time.perf_counter_ns()
+        texts = body.texts(gateway.bounds)
+        found = await gateway.service.embed(model_name(body.model), texts, gateway.admitted_key(http))
+        answer = {
+            "model": body.model,
+            "embeddings": found.vectors_NC.tolist(),
+            "total_duration": time.perf_counter_ns() - started,
+            "load_duration": 0,
+            "prompt_eval_count": found.num_tokens,
+        }
+        return _json(answer)
 
     @routes.get("/tags")
     async def tags(http: HttpRequest) -> Response:
@@ -97,7 +113,7 @@ def _tag(gateway: Gateway, name: str) -> dict[str, Any]:
         "name": f"{name}:latest",
         "model": f"{name}:latest",
         "modified_at": modified,
-        "size": 0,
+        "size": served.num_bytes,
         "digest": served.content_id.removeprefix("sha256:"),
         "details": _short(gateway, served),
     }

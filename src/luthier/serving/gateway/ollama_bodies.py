@@ -8,6 +8,7 @@ from luthier.chat.messages import Message
 from luthier.serving.gateway.bodies import (
     Body,
     check_schema,
+    read_inputs,
     read_messages,
     read_stops,
     read_tools,
@@ -25,6 +26,22 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "mirostat": (0,),
     "tfs_z": (1, 1.0),
 }
+
+
+class EmbedBody(Body):
+    """POST /api/embed. A text that is too long is refused, and never cut: `truncate` may only be false."""
+
+    model: str = Field(min_length=1, max_length=200)
+    input: str | list[str]
+    truncate: bool | None = None
+    dimensions: int | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: str | int | float | None = None
+
+    def texts(self, bounds: Bounds) -> tuple[str, ...]:
+        """What is asked for. Raises BadRequest."""
+        refuse_unsupported(self, {"truncate": (False,), "dimensions": (), "options": ({},)})
+        return read_inputs(self.input, bounds)
 
 
 class Options(Body):

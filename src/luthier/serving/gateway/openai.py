@@ -12,7 +12,7 @@ from starlette.responses import Response
 from luthier.serving.gateway.door import key_of
 from luthier.serving.gateway.errors import Problem, to_json
 from luthier.serving.gateway.gateway import Gateway, key_id
-from luthier.serving.gateway.openai_answers import ChatWriter, CompletionWriter
+from luthier.serving.gateway.openai_answers import ChatWriter, CompletionWriter, embedding_answer
 from luthier.serving.gateway.openai_bodies import ChatBody, CompletionBody, EmbeddingsBody, FeedbackBody
 from luthier.serving.protocol import AUTO, Feedback
 from luthier.serving.served import Served
@@ -58,9 +58,8 @@ def openai_routes(gateway: Gateway) -> APIRouter:
     @routes.post("/embeddings")
     async def embeddings(body: EmbeddingsBody, http: HttpRequest) -> Response:
         """Texts to vectors, where the engine can."""
-        service.chooser.find(body.model)
-        message = f"the engine {service.engine.name!r} gives no embeddings"
-        return Problem(400, message, "not_supported", "model").response(http.url.path)
+        found = await service.embed(body.model, body.texts(gateway.bounds), gateway.admitted_key(http))
+        return _json(embedding_answer(body.model, found, in_base64=body.encoding_format == "base64"))
 
     @routes.post("/feedback")
     async def feedback(body: FeedbackBody, http: HttpRequest) -> Response:

@@ -1,11 +1,13 @@
 """Events as OpenAI's clients read them: chat completions and completions, whole and in chunks."""
 
+import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from luthier.chat.messages import ToolCall
+from luthier.serving.embedding import Embedded
 from luthier.serving.gateway.answering import sse
 from luthier.serving.gateway.errors import Problem, to_json
 from luthier.serving.protocol import Chosen, Delta, Finished, Logprob, Usage
@@ -233,4 +235,16 @@ def _completion_logprobs(logprobs: Sequence[Logprob], start: int) -> dict[str, A
         "token_logprobs": [max(one.logprob, _LOWEST) for one in logprobs],
         "top_logprobs": [{text: max(p, _LOWEST) for text, p in one.top} for one in logprobs],
         "text_offset": offsets,
+    }
+
+
+def embedding_answer(model: str, found: Embedded, *, in_base64: bool) -> dict[str, Any]:
+    """The body of /v1/embeddings. in_base64: each vector as its little-endian float32 bytes."""
+    rows = found.vectors_NC.astype("<f4")
+    shown = [base64.b64encode(row.tobytes()).decode() if in_base64 else row.tolist() for row in rows]
+    return {
+        "object": "list",
+        "model": model,
+        "data": [{"object": "embedding", "index": i, "embedding": one} for i, one in enumerate(shown)],
+        "usage": {"prompt_tokens": found.num_tokens, "total_tokens": found.num_tokens},
     }

@@ -7,6 +7,7 @@ from pydantic import Field
 from luthier.serving.gateway.bodies import (
     Body,
     check_schema,
+    read_inputs,
     read_messages,
     read_stops,
     read_tools,
@@ -142,13 +143,18 @@ class CompletionBody(Common):
 
 
 class EmbeddingsBody(Body):
-    """POST /v1/embeddings."""
+    """POST /v1/embeddings. dimensions: known, and refused: a vector has the base's own number of channels."""
 
     model: str = Field(min_length=1, max_length=200)
     input: str | list[str]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = Field(default=None, max_length=500)
+
+    def texts(self, bounds: Bounds) -> tuple[str, ...]:
+        """What is asked for. Raises BadRequest."""
+        refuse_unsupported(self, {"dimensions": ()})
+        return read_inputs(self.input, bounds)
 
 
 class FeedbackBody(Body):

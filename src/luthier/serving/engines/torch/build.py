@@ -8,8 +8,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 
 from luthier.errors import LuthierError, ServingError
 from luthier.models.forward import CausalParts, causal_parts
@@ -60,6 +62,19 @@ class Built:
     vocabulary: int
     adapter_dtype: torch.dtype
     device: torch.device
+    parts: CausalParts | None
+
+    @torch.inference_mode()
+    def embed(self, specialist: Specialist, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
+        """(channels,): see Embeds.embed. Raises ServingError."""
+        if self.parts is None:
+            raise ServingError("this base gives no embeddings: its hidden states cannot be had")
+        if specialist.num_virtual:
+            raise ServingError(f"{specialist.name} gives no embeddings: it puts virtual tokens before a text")
+        with planned(plan([specialist.laid] * len(token_ids), 0)):
+            hidden_BTC = self.parts.hidden_states(torch.tensor([token_ids], device=self.device))
+        mean_C: NDArray[np.float32] = hidden_BTC[0].mean(0, dtype=torch.float32).cpu().numpy()
+        return mean_C
 
     @torch.inference_mode()
     def lay(self, overlay: Overlay) -> Laid:
@@ -106,7 +121,15 @@ def build(loaded: LoadedModel, limits: Limits) -> Built:
         int(model.config.get_text_config().vocab_size),
         adapter_dtype,
         loaded.device,
+        _parts(model),
     )
+
+
+def _parts(model: Any) -> CausalParts | None:
+    try:
+        return causal_parts(model)
+    except LuthierError:
+        return None
 
 
 def _shared_step(model: Any, device: torch.device, limits: Limits) -> tuple[Batched | None, str | None]:

@@ -5,13 +5,19 @@ This file knows nothing of layers, caches and steps.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from luthier.errors import ServingError
+from luthier.models.generate import Sampling
 from luthier.models.load import LoadedModel, load_model
-from luthier.serving.engines.engine import Ask, Engine, EngineStatus, Mounted, Overloaded, Piece, Unavailable
+from luthier.serving.engines.checks import check_ask, check_open, check_queue, not_mounted
+from luthier.serving.engines.engine import Ask, Engine, EngineStatus, Mounted, Piece
 from luthier.serving.engines.torch.batched import Limits
 from luthier.serving.engines.torch.build import Built, build, default_limits
 from luthier.serving.engines.torch.overlay import Overlay, read_overlay
@@ -68,7 +74,7 @@ class TorchEngine:
 
     async def mount(self, specialist: Mounted) -> None:
         """See Engine.mount. Files are read beside the answers that run; laying takes the time between two steps."""
-        self._check_open()
+        check_open(self._closed, self._worker.broken)
         name, adapter = specialist.name, specialist.adapter
         if name in self._mounted or name in self._mounting:
             raise ServingError(f"{name} is mounted already; unmount it first")
@@ -77,7 +83,7 @@ class TorchEngine:
             laid = None
             if adapter is not None:
                 overlay = await asyncio.to_thread(self._read, Path(adapter))
-                self._check_open()
+                check_open(self._closed, self._worker.broken)
                 laid = await self._in_worker(lambda: self._built.lay(overlay))
             self._mounted[name] = Specialist(name, laid, as_ids(specialist.shared_prompt_ids))
         finally:
@@ -91,7 +97,7 @@ class TorchEngine:
         """See Engine.unmount. No new answer begins from now on. Raises ServingError for an unknown name."""
         specialist = self._mounted.pop(name, None)
         if specialist is None:
-            raise ServingError(f"{name} is not mounted; mounted: {', '.join(self._mounted) or 'nothing'}")
+            raise not_mounted(name, self._mounted)
         if specialist.num_asks:
             self._leaving[specialist] = asyncio.get_running_loop().create_future()
             try:
@@ -104,24 +110,38 @@ class TorchEngine:
 
     async def answer(self, ask: Ask) -> AsyncIterator[Piece]:
         """See Engine.answer."""
-        specialist = self._specialist(ask)
-        self._check_room(ask, specialist)
-        ticket = Ticket(ask, specialist, asyncio.get_running_loop())
+        with self._asked(ask) as specialist:
+            ticket = Ticket(ask, specialist, asyncio.get_running_loop())
+            finished = False
+            try:
+                self._worker.submit(ticket)
+                while not finished:
+                    piece = await ticket.pieces.get()
+                    finished = isinstance(piece, Exception) or piece.finish_reason is not None
+                    if isinstance(piece, Exception):
+                        raise piece
+                    yield piece
+            finally:
+                ticket.cancelled = not finished
+                if not finished:
+                    self._worker.call(_nothing)  # wakes it
+
+    async def embed(self, specialist: str | None, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
+        """See Embeds.embed. It is computed between two steps of the answers that run."""
+        with self._asked(Ask(specialist, token_ids, Sampling(max_new_tokens=1), frozenset())) as found:
+            return await self._in_worker(lambda: self._built.embed(found, token_ids))
+
+    @contextmanager
+    def _asked(self, ask: Ask) -> Iterator[Specialist]:
+        """Its specialist, which stays as long as it is asked. Raises ServingError, Overloaded, Unavailable."""
+        specialist, limits = self._specialist(ask), self._limits
+        check_ask(ask, self.context_length - specialist.num_virtual, self._built.vocabulary)
+        check_queue(self._num_asks, limits.max_batch, limits.max_queue, self._worker.seconds_per_answer)
         specialist.num_asks += 1
         self._num_asks += 1
-        finished = False
         try:
-            self._worker.submit(ticket)
-            while not finished:
-                piece = await ticket.pieces.get()
-                finished = isinstance(piece, Exception) or piece.finish_reason is not None
-                if isinstance(piece, Exception):
-                    raise piece
-                yield piece
+            yield specialist
         finally:
-            ticket.cancelled = not finished
-            if not finished:
-                self._worker.call(_nothing)  # wakes it
             self._num_asks -= 1
             specialist.num_asks -= 1
             leaving = self._leaving.get(specialist)
@@ -140,42 +160,13 @@ class TorchEngine:
             self._closed = True
             await asyncio.to_thread(self._worker.close)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Unavailable("the engine is closed")
-        if self._worker.broken is not None:
-            raise Unavailable(f"the engine is broken: {self._worker.broken}; restart the server")
-
     def _specialist(self, ask: Ask) -> Specialist:
-        self._check_open()
+        check_open(self._closed, self._worker.broken)
         if ask.specialist is None:
             return self._base
         if ask.specialist not in self._mounted:
-            raise ServingError(
-                f"{ask.specialist} is not mounted; mounted: {', '.join(self._mounted) or 'nothing'}"
-            )
+            raise not_mounted(ask.specialist, self._mounted)
         return self._mounted[ask.specialist]
-
-    def _check_room(self, ask: Ask, specialist: Specialist) -> None:
-        room = self.context_length - specialist.num_virtual
-        if not ask.prompt_ids:
-            raise ServingError("the prompt is empty: expected at least one token")
-        if len(ask.prompt_ids) >= room:
-            raise ServingError(
-                f"a prompt of {len(ask.prompt_ids)} tokens leaves no room for an answer: {self._loaded.name} has a "
-                f"context of {room}"
-            )
-        if ask.sampling.max_new_tokens < 1:
-            raise ServingError(f"max_new_tokens: expected at least 1, got {ask.sampling.max_new_tokens}")
-        vocabulary = self._built.vocabulary
-        if worst := next((token for token in ask.prompt_ids if not 0 <= token < vocabulary), None):
-            raise ServingError(f"the prompt holds the id {worst}, and the model knows ids below {vocabulary}")
-        if self._num_asks >= self._limits.max_batch + self._limits.max_queue:
-            seconds = self._worker.seconds_per_answer
-            raise Overloaded(
-                f"{self._limits.max_queue} questions wait already; ask again in {seconds:.0f} s",
-                max(1.0, seconds),
-            )
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         """The result of `work`, done between two steps."""
