@@ -6,7 +6,7 @@ from luthier.errors import ServingError
 from luthier.serving.engines.engine import Ask, Overloaded, Unavailable
 
 
-def check_open(closed: bool, broken: str | None) -> None:
+def check_open(closed: bool, broken: Exception | None) -> None:
     """Raises Unavailable for an engine that was closed, or whose computation broke."""
     if closed:
         raise Unavailable("the engine is closed")
@@ -14,7 +14,7 @@ def check_open(closed: bool, broken: str | None) -> None:
         raise Unavailable(f"the engine is broken: {broken}; restart the server")
 
 
-def not_mounted(name: str, mounted: Iterable[str]) -> ServingError:
+def not_mounted(name: str | None, mounted: Iterable[str]) -> ServingError:
     """The error for a specialist that an engine does not have."""
     return ServingError(f"{name} is not mounted; mounted: {', '.join(mounted) or 'nothing'}")
 
