@@ -63,7 +63,7 @@ class Admin:
         action, fields = body.get("action"), {key: value for key, value in body.items() if key != "action"}
         if not isinstance(action, str) or action not in self._actions:
             raise ServingError(f"action: expected one of {', '.join(self._actions)}, got {action!r:.80}")
-        expected = _FIELDS[action]
+        expected = FIELDS[action]
         for name in fields:
             if name not in expected:
                 raise ServingError(f"{action}: unknown field {name!r:.80}; expected {', '.join(expected)}")
@@ -227,7 +227,7 @@ async def _follow(admin: Admin, store: SpecialistStore, traffic: Traffic, name: 
         _log.error("%s: cannot follow %s: %s", name, alias, error)
 
 
-_FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
+FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
     "load": {"specialist": ("text", True)},
     "unload": {"specialist": ("text", True)},
     "switch": {"specialist": ("text", True)},

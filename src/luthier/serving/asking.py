@@ -1,5 +1,6 @@
 """One version's answers to a request: the prompt, the cache, the engine, the deltas. Knows nothing of who asks."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -76,7 +77,7 @@ class Asker:
     async def _one(
         self, served: Served, request: Request, prompt: Prompt, index: int
     ) -> AsyncGenerator[Delta | Finished, None]:
-        ask = self._ask(served, request.settings, prompt, index)
+        ask = await self._ask(served, request.settings, prompt, index)
         key = None
         if ask.sampling.temperature == 0 and self.cache.max_bytes:
             key = _key(served, request, ask)
@@ -102,13 +103,13 @@ class Asker:
         if key is not None and isinstance(event, Finished) and not event.flags:
             self.cache.put(key, _together(kept))
 
-    def _ask(self, served: Served, settings: Settings, prompt: Prompt, index: int) -> Ask:
+    async def _ask(self, served: Served, settings: Settings, prompt: Prompt, index: int) -> Ask:
         first_seed = secrets.randbits(31) if settings.seed is None else settings.seed
         mask = None
         if settings.json_schema is not None:
             if self._make_mask is None:
                 raise BadRequest("this server cannot hold answers to a JSON schema", "response_format")
-            mask = self._make_mask(served, settings.json_schema)
+            mask = await asyncio.to_thread(self._make_mask, served, settings.json_schema)  # it may take long
         return Ask(
             specialist=served.ref,
             prompt_ids=prompt.token_ids,

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Scope
 from luthier import __version__
 from luthier.serving.gateway.admin import admin_routes
 from luthier.serving.gateway.door import Door
-from luthier.serving.gateway.errors import install, to_json
+from luthier.serving.gateway.errors import OPENAI_ERRORS, install, to_json
 from luthier.serving.gateway.gateway import Gateway
 from luthier.serving.gateway.ollama import ollama_routes
 from luthier.serving.gateway.openai import openai_routes
@@ -41,6 +41,7 @@ def make_app(
         docs_url=None,  # pages that load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        responses=OPENAI_ERRORS,
         lifespan=lifespan,
     )
     install(app)
@@ -85,7 +86,7 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
         body = {"status": word, "active": status.active, "queued": status.queued}
         return _json(body, 200 if word == "ready" else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")

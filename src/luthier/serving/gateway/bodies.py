@@ -7,9 +7,9 @@ that mean "as always".
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from luthier.chat.messages import Message, conversation_from_messages
 from luthier.errors import DataError
@@ -19,6 +19,13 @@ from luthier.serving.refusals import BadRequest
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
 _MESSAGE_KEYS |= {"reasoning_content", "reasoning", "thinking", "tool_name"}
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_ROLES = {"enum": ["system", "developer", "user", "assistant", "tool"]}
+_MESSAGE = {"type": "object", "required": ["role"], "properties": {"role": _ROLES}}
+Messages = Annotated[list[dict[str, Any]], WithJsonSchema({"type": "array", "items": _MESSAGE})]
+"""What clients may read of messages; `read_messages` checks all of it, and says what is wrong."""
+Unsupported = Annotated[Any, WithJsonSchema({"type": "null"})]
+"""A field of the API that cannot be met: `refuse_unsupported` says so, and clients can read it."""
 
 
 class Body(BaseModel):

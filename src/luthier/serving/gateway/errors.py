@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from luthier.errors import DataError, LuthierError, RegistryError, ServingError
 from luthier.serving.engines.engine import Overloaded, Unavailable
@@ -29,6 +30,35 @@ _TYPES = {
     500: "server_error",
     503: "server_error",
 }
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_TEXT = {"type": "string"}
+_WORD = {"type": ["string", "null"]}
+_OPENAI_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {"message": _TEXT, "type": _TEXT, "param": _WORD, "code": _WORD},
+        }
+    },
+}
+_OLLAMA_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _errors(schema: Mapping[str, Any]) -> Responses:
+    content = {"application/json": {"schema": dict(schema)}}
+    return {
+        "4XX": {"description": "It cannot be answered as it is, or not now.", "content": content},
+        "5XX": {"description": "It could not be answered.", "content": content},
+    }
+
+
+OPENAI_ERRORS, OLLAMA_ERRORS = _errors(_OPENAI_ERROR), _errors(_OLLAMA_ERROR)
+"""How the two APIs tell of errors, for the OpenAPI page."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +127,11 @@ def install(app: FastAPI) -> None:
         message = str(error.detail or HTTPStatus(error.status_code).phrase)
         if error.status_code == 404:
             message = f"there is nothing at {request.method} {request.url.path[:200]}"
-        return Problem(error.status_code, message, headers=error.headers or {}).response(request.url.path)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework knows of the first route at a path only
+            headers["Allow"] = ", ".join(_methods(app, request))
+            message = f"{request.method} cannot be done here; {headers['Allow']} can"
+        return Problem(error.status_code, message, headers=headers).response(request.url.path)
 
     async def other(request: Request, error: Exception) -> Response:
         return problem_of(error).response(request.url.path)
@@ -106,6 +140,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(LuthierError, other)
     app.add_exception_handler(Exception, other)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What can be done at the path of a request."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _invalid(error: RequestValidationError) -> Problem:

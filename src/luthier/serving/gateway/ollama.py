@@ -13,7 +13,7 @@ from starlette.responses import Response
 from luthier import __version__
 from luthier.serving.gateway.bounds import Bounds
 from luthier.serving.gateway.door import key_of
-from luthier.serving.gateway.errors import to_json
+from luthier.serving.gateway.errors import OLLAMA_ERRORS, to_json
 from luthier.serving.gateway.gateway import Gateway
 from luthier.serving.gateway.ollama_answers import ChatWriter, GenerateWriter, now
 from luthier.serving.gateway.ollama_bodies import ChatBody, EmbedBody, GenerateBody, ShowBody, model_name
@@ -27,7 +27,7 @@ _STREAMS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-nd
 
 def ollama_routes(gateway: Gateway) -> APIRouter:
     """/api/..."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api", responses=OLLAMA_ERRORS)
     chooser = gateway.service.chooser
 
     def with_context(

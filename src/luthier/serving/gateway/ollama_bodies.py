@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 from luthier.chat.messages import Message
 from luthier.serving.gateway.bodies import (
     Body,
+    Messages,
+    Unsupported,
     check_schema,
     read_inputs,
     read_messages,
@@ -34,7 +36,7 @@ class EmbedBody(Body):
     model: str = Field(min_length=1, max_length=200)
     input: str | list[str]
     truncate: bool | None = None
-    dimensions: int | None = None
+    dimensions: Unsupported = None
     options: dict[str, Any] | None = None
     keep_alive: str | int | float | None = None
 
@@ -111,7 +113,7 @@ class Common(Body):
 class ChatBody(Common):
     """POST /api/chat."""
 
-    messages: list[dict[str, Any]] = Field(default_factory=list)
+    messages: Messages = Field(default_factory=list)
     tools: list[dict[str, Any]] | None = None
 
     def request(self, id: str, bounds: Bounds, key_id: str | None, context_length: int) -> Request:

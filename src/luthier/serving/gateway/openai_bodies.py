@@ -1,11 +1,13 @@
 """OpenAI's request bodies, and what they mean here. Knows nothing of answers."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from luthier.serving.gateway.bodies import (
     Body,
+    Messages,
+    Unsupported,
     check_schema,
     read_inputs,
     read_messages,
@@ -74,7 +76,7 @@ class Common(Body):
 class ChatBody(Common):
     """POST /v1/chat/completions. `orchestrate`: ours, for `auto`: a question of several specialists may be split."""
 
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: Messages = Field(min_length=1, json_schema_extra={"minItems": 1})
     max_completion_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -125,7 +127,7 @@ class CompletionBody(Common):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     echo: bool | None = False
     suffix: str | None = None
-    best_of: int | None = None
+    best_of: Annotated[int | None, Field(ge=1, le=MAX_ANSWERS)] = None
 
     def request(self, id: str, bounds: Bounds, key_id: str | None) -> Request:
         """What is asked. Raises BadRequest that names the field."""
@@ -148,7 +150,7 @@ class EmbeddingsBody(Body):
     model: str = Field(min_length=1, max_length=200)
     input: str | list[str]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Unsupported = None
     user: str | None = Field(default=None, max_length=500)
 
     def texts(self, bounds: Bounds) -> tuple[str, ...]:
@@ -163,8 +165,8 @@ class FeedbackBody(Body):
     id: str = Field(min_length=1, max_length=100)
     thumb: Literal[1, -1] | None = None
     rating: int | None = Field(default=None, ge=1, le=5)
-    correction: str | None = Field(default=None, max_length=100_000)
-    comment: str | None = Field(default=None, max_length=10_000)
+    correction: str | None = Field(default=None, min_length=1, max_length=100_000)
+    comment: str | None = Field(default=None, min_length=1, max_length=10_000)
 
 
 def _schema(response_format: dict[str, Any] | None) -> Any:
