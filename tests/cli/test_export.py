@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,19 @@ def test_forms_come_with_their_certificate(adapter: Path, tmp_path: Path, run) -
     )
     command = (tmp_path / "out" / "vllm" / "serve.sh").read_text()
     assert f"--lora-modules mine={tmp_path / 'out' / 'peft'}" in command and "--max-lora-rank 8" in command
+
+
+def test_told_to_end_it_leaves_nothing_half_written(adapter: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "luthier", "export", str(adapter), "--to", "hf,gguf:f32", "--out", "out"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as export:
+        while export.poll() is None and not any(tmp_path.iterdir()):
+            time.sleep(0.01)
+        assert export.poll() is None, "it ended before it could be told to"
+        export.terminate()
+        assert export.wait(60) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_differs_is_refused_unless_accepted_with_a_reason(

@@ -4,8 +4,11 @@ Verb files import only typer at their top, so that `luthier --help` answers at o
 """
 
 import errno
+import signal
 import sys
 import tempfile
+import threading
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -103,6 +106,8 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Entry point of the `luthier` command."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)  # training and serving take their own, and give it back
     try:
         app()
     except LuthierError as error:
@@ -122,6 +127,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Unwind, so that what was begun is cleared away."""
+    sys.exit(128 + number)
 
 
 def _refused(error: OSError) -> str:
