@@ -76,7 +76,7 @@ def test_an_upstream_knows_specialists_by_their_names(tmp_path: Path) -> None:
     [
         ({"kind": "vllm"}, "expected one of torch, llamacpp, openai; got 'vllm'"),
         ({"kind": "openai"}, "needs --upstream URL#MODEL"),
-        ({"kind": "torch", "threads": 2}, "--threads is for --engine llamacpp"),
+        ({"kind": "openai", "threads": 2}, "--threads is for --engine torch and llamacpp"),
         ({"kind": "llamacpp", "upstream": "http://x/v1#m"}, "--upstream is for --engine openai"),
         ({"kind": "torch", "context_length": 9}, "torch takes the base's"),
     ],

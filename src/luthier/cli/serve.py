@@ -34,7 +34,10 @@ def serve(
         Path | None, typer.Option(help="llamacpp: the base as GGUF. Default: written once, in f16.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="llamacpp: threads. Default: as many as torch takes.")
+        int | None,
+        typer.Option(
+            min=1, help="Default: torch: the fastest number, tried at the start; llamacpp: torch's own."
+        ),
     ] = None,
     upstream: Annotated[
         str | None,
@@ -129,6 +132,7 @@ def serve(
         cache_bytes=int(cache_mb * 1e6),
         dtype=dtype,
         device=device,
+        num_threads=threads,
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         grace_seconds=grace_seconds,

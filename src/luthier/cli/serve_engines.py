@@ -39,13 +39,15 @@ class EngineWanted:
 def opener(wanted: EngineWanted) -> "Callable[[], Awaitable[Engine]] | None":
     """What opens the engine; None for torch, which the server opens by itself. Raises ConfigError."""
     given: dict[str, dict[str, object]] = {
-        "llamacpp": {"--gguf": wanted.gguf, "--threads": wanted.threads},
+        "llamacpp": {"--gguf": wanted.gguf},
         "openai": {"--upstream": wanted.upstream, "--upstream-key": wanted.upstream_key},
     }
     for kind, options in given.items():
         for option, value in options.items():
             if value is not None and kind != wanted.kind:
                 raise ConfigError(f"{option} is for --engine {kind}, and the engine is {wanted.kind}")
+    if wanted.kind == "openai" and wanted.threads is not None:
+        raise ConfigError("--threads is for --engine torch and llamacpp; with openai the upstream computes")
     if wanted.kind == "torch":
         if wanted.context_length is not None:
             raise ConfigError("--context-length is for --engine llamacpp and openai; torch takes the base's")

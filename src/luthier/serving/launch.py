@@ -63,6 +63,7 @@ class Wanted:
     cache_bytes: int
     dtype: str
     device: str
+    num_threads: int | None
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
     grace_seconds: int
@@ -158,6 +159,7 @@ async def _open_torch(wanted: Wanted) -> Engine:
         wanted.base_place,
         dtype=wanted.dtype,
         device=wanted.device,
+        num_threads=wanted.num_threads,
         max_batch=wanted.max_batch,
         max_queue=wanted.max_queue,
     )

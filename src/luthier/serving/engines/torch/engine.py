@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from luthier.errors import ServingError
@@ -23,6 +24,7 @@ from luthier.serving.engines.torch.build import Built, build, default_limits
 from luthier.serving.engines.torch.overlay import Overlay, read_overlay
 from luthier.serving.engines.torch.prefixes import as_ids
 from luthier.serving.engines.torch.row import Specialist
+from luthier.serving.engines.torch.threads import fastest_num_threads
 from luthier.serving.engines.torch.worker import Ticket, Worker
 
 _log = logging.getLogger(__name__)
@@ -38,15 +40,18 @@ async def open_torch_engine(
     max_queue: int = 256,
     kv_bytes: int | None = None,
     prefix_bytes: int | None = None,
+    num_threads: int | None = None,
 ) -> Engine:
     """Load a base model and make it ready for specialists.
 
     kv_bytes: for what answers that run remember; prefix_bytes: for beginnings that are kept computed. None: a part of
-    the memory that is free. Raises ModelError, ConfigError, and ServingError for a base that is an adapter.
+    the memory that is free. num_threads: None takes the fastest number, which is tried.
+
+    Raises ModelError, ConfigError, and ServingError for a base that is an adapter.
     """
     loaded = await asyncio.to_thread(load_model, base, dtype=dtype, device=device)
     limits = default_limits(loaded.device, max_batch, max_queue, kv_bytes, prefix_bytes)
-    return await asyncio.to_thread(TorchEngine, loaded, limits)
+    return await asyncio.to_thread(TorchEngine, loaded, limits, num_threads)
 
 
 class TorchEngine:
@@ -54,7 +59,7 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, loaded: LoadedModel, limits: Limits) -> None:
+    def __init__(self, loaded: LoadedModel, limits: Limits, num_threads: int | None = None) -> None:
         self._loaded, self._limits = loaded, limits
         self._built: Built = build(loaded, limits)
         if self._built.why_alone is not None:
@@ -65,7 +70,11 @@ class TorchEngine:
         self._leaving: dict[Specialist, asyncio.Future[None]] = {}
         self._num_asks = 0
         self._closed = False
-        self._worker = Worker(self._built.computation, self.context_length, limits.max_batch, limits.kv_bytes)
+        threads = num_threads or fastest_num_threads(self._built.model, loaded.device)
+        _log.info("%s answers with %d of %d threads", loaded.name, threads, torch.get_num_threads())
+        self._worker = Worker(
+            self._built.computation, self.context_length, limits.max_batch, limits.kv_bytes, threads
+        )
 
     @property
     def context_length(self) -> int:

@@ -68,9 +68,11 @@ class Computation(Protocol):
 class Worker:
     """Runs answers. `counters`, `num_waiting` and `num_active` may be read from any thread."""
 
-    def __init__(self, computation: Computation, context_length: int, max_batch: int, kv_bytes: int) -> None:
+    def __init__(
+        self, computation: Computation, context_length: int, max_batch: int, kv_bytes: int, num_threads: int
+    ) -> None:
         self.computation, self.context_length = computation, context_length
-        self.max_batch, self.kv_bytes = max_batch, kv_bytes
+        self.max_batch, self.kv_bytes, self._num_threads = max_batch, kv_bytes, num_threads
         self.counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self.broken: Exception | None = None
         self.seconds_per_answer = 1.0
@@ -108,6 +110,7 @@ class Worker:
 
     @torch.inference_mode()
     def _run(self) -> None:
+        torch.set_num_threads(self._num_threads)  # of products that this thread asks for
         try:
             while not self._closing:
                 self._take_in()
