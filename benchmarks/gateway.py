@@ -87,8 +87,8 @@ async def without_sockets(app: ASGIApp, body: bytes) -> None:
     await app(scope, receive, send)
 
 
-async def median_ms(ask: Callable[[], Awaitable[object]], repeats: int) -> tuple[float, float]:
-    """(median of the wall time, mean of this process' CPU time) in milliseconds, after a few to warm up."""
+async def milliseconds(ask: Callable[[], Awaitable[object]], repeats: int) -> tuple[float, float, float]:
+    """(median and 95th percentile of the wall time, mean of this process' CPU time), after a few to warm up."""
     for _ in range(20):
         await ask()
     times, busy = [], time.process_time()
@@ -96,7 +96,8 @@ async def median_ms(ask: Callable[[], Awaitable[object]], repeats: int) -> tuple
         started = time.perf_counter()
         await ask()
         times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1e3, (time.process_time() - busy) / repeats * 1e3
+    busy = (time.process_time() - busy) / repeats
+    return statistics.median(times) * 1e3, statistics.quantiles(times, n=20)[-1] * 1e3, busy * 1e3
 
 
 async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool) -> None:
@@ -172,10 +173,12 @@ async def measure(repeats: int, num_tokens: int, folder: Path, with_record: bool
             ("stream over HTTP, client included", streamed),
         ]
         for name, one in rows:
-            median, busy = await median_ms(one, repeats)
+            median, late, busy = await milliseconds(one, repeats)
             record = "record" if with_record else "no record"
             print(
-                f"{num_tokens:>4} tokens, {record:<9} {name:<42} median {median:6.2f} ms   CPU {busy:6.2f} ms"
+                f"{num_tokens:>4} tokens, {record:<9} {name:<42} median {median:6.2f} ms  95% {late:6.2f}  "
+                f"CPU {busy:6.2f}",
+                flush=True,
             )
     server.should_exit = True
     await running
