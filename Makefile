@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Modules are compiled when they are first imported: half the time of an installation, and most never are.
+PIP := $(BIN)/pip install --quiet --no-compile
 
 .PHONY: help demo test test-environment slow lint bench clean
 
@@ -14,17 +16,17 @@ help:
 
 $(BIN)/luthier: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(PIP) --upgrade pip
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.tests: $(BIN)/luthier
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	$(PIP) -c constraints.txt -e '.[test]'
 	touch $@
 
 $(VENV)/.lint: $(BIN)/luthier
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[lint]'
+	$(PIP) -c constraints.txt -e '.[lint]'
 	touch $@
 
 test-environment: $(VENV)/.tests

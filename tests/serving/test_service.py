@@ -1,13 +1,17 @@
 """The service behind its routes: keys, the router, guards, documents, tools, traffic, the record, on real parts."""
 
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from luthier.private import mask
 from luthier.registry.specialists import SpecialistStore
@@ -26,20 +30,20 @@ from tests.serving.toys import RUGBY_ROWS, adapter_folder, commit
 Toy = tuple[SpecialistStore, Path]
 
 
+SIZES = ("wide", "long", "high", "far", "deep")
+OWNED = {
+    "rugby": [f"How {size} is the rugby {what}?" for size in SIZES for what in ("field", "line", "post")],
+    "units": [f"{n} km in {unit}" for n in range(2, 20) for unit in ("m", "cm")],
+}
+NOBODYS = [
+    f"Tell me about {what}." for what in ("France", "cats", "love", "winter", "a king", "tea", "music")
+]
+
+
 @pytest.fixture(scope="module")
 def router() -> Any:
     """Learnt from a few questions of each."""
-    sizes = ("wide", "long", "high", "far", "deep")
-    return train_router(
-        {
-            "rugby": [
-                f"How {size} is the rugby {what}?" for size in sizes for what in ("field", "line", "post")
-            ],
-            "units": [f"{n} km in {unit}" for n in range(2, 20) for unit in ("m", "cm")],
-        },
-        [f"Tell me about {what}." for what in ("France", "cats", "love", "winter", "a king", "tea", "music")]
-        * 3,
-    )
+    return train_router(OWNED, NOBODYS * 3)
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +304,27 @@ def test_an_answer_is_cut_by_the_clock_and_said_so(toy: Toy) -> None:
         found = asked(server, None, "toy-base", "Sing.", max_tokens=1000).json()
     assert found["choices"][0]["finish_reason"] == "length"
     assert found["luthier"]["flags"] == ["generation_time"]
+
+
+# ---- a router that takes its time
+
+
+def test_a_router_that_reads_meaning_keeps_nobody_waiting(toy: Toy) -> None:
+    begun = threading.Event()
+    seconds = 0.0
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        begun.set()
+        time.sleep(seconds)
+        return np.ones((len(texts), 1), np.float32)
+
+    router = train_router(OWNED, NOBODYS * 3, embed=embed)
+    with running(toy, Settings(router=router)) as server, ThreadPoolExecutor() as pool:
+        seconds = 2.0
+        begun.clear()
+        answer = pool.submit(asked, server, None, "auto", "How wide is the rugby field?")
+        assert begun.wait(20)
+        started = time.monotonic()
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        assert time.monotonic() - started < 1.5 and not answer.done()
+        assert answer.result().json()["luthier"]["specialist"] == "rugby@1"

@@ -1,5 +1,6 @@
 """Which version answers a request: by name, by the traffic's plan for a name, or by the router. Knows no engine."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,10 +32,10 @@ class Chooser:
     def __init__(self, roster: Roster, traffic: Traffic, router: Router | None = None) -> None:
         self.roster, self.traffic, self.router = roster, traffic, router
 
-    def choose(self, request: Request) -> Choice:
+    async def choose(self, request: Request) -> Choice:
         """Raises UnknownModel, and BadRequest where `auto` is asked for and there is no router."""
         if request.model == AUTO:
-            return self._routed(request)
+            return self._placed(request, await self._decided(_question(request)))
         served, shadows = self._named(request.model, request)
         return Choice(Chosen(served.ref, served.model, NAMED, "asked for by name"), served, None, shadows)
 
@@ -46,11 +47,13 @@ class Chooser:
         """What a name means, for who asks about it and not it. Raises UnknownModel."""
         return self._named(model, Request("", model))[0]
 
-    def decide(self, question: str) -> Decision:
-        """The router's word on a question. Raises BadRequest where there is none."""
-        if self.router is None:
+    async def _decided(self, question: str) -> Decision:
+        router = self.router
+        if router is None:
             raise BadRequest("model 'auto' needs a router: luthier serve --router FOLDER", "model")
-        return self.router.route(question)
+        if router.embed is None:
+            return router.route(question)
+        return await asyncio.to_thread(router.route, question)  # tens of milliseconds: others go on meanwhile
 
     def _named(self, model: str, request: Request) -> tuple[Served, tuple[Served, ...]]:
         if model == self.roster.base.model:
@@ -65,8 +68,7 @@ class Chooser:
         shadows = [one.specialist for one in others if one.role == SHADOW and one.specialist in mounted]
         return self.roster.find(live.specialist), tuple(map(self.roster.find, shadows))
 
-    def _routed(self, request: Request) -> Choice:
-        decision = self.decide(_question(request))
+    def _placed(self, request: Request, decision: Decision) -> Choice:
         told = asdict(decision) | {"word": decision.word.value}
         name = (decision.specialist or "").partition("@")[0]
         served, why = self.roster.base, decision.why

@@ -80,8 +80,9 @@ async def orchestrate(
     question = next((turn.content for turn in reversed(request.messages) if turn.role == "user"), "").strip()
     if not question:
         raise ServingError("expected a question of the user to split; the request has none")
-    decision = plan.route(question)
-    candidates = _candidates(question, decision, plan)
+    # Beside the event loop: a decision for every clause, which is slow where the router reads meaning.
+    decision = await asyncio.to_thread(plan.route, question)
+    candidates = await asyncio.to_thread(_candidates, question, decision, plan)
     if len(candidates) > 1:
         parts, how, why = await _split(question, candidates, plan, ask, ask_json, timeout_seconds)
     else:
@@ -136,7 +137,7 @@ async def _split(
         planned = f"the base made no plan: {error}"
     if not isinstance(planned, str):
         return planned, "planned", f"the base's plan for {', '.join(candidates)}"
-    parts = by_clauses(question, candidates, router)
+    parts = await asyncio.to_thread(by_clauses, question, candidates, router)
     if len(parts) > 1:
         return parts, "clauses", planned
     return _whole(candidates[0], question, f"{planned}; and its clauses belong to one")

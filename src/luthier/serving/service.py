@@ -91,7 +91,7 @@ class Service:
             if request.orchestrate:
                 choice, answers = await self._split(request)
             else:
-                choice = self.chooser.choose(request)
+                choice = await self.chooser.choose(request)
                 answers = self._answered(choice.served, request, telling)
             telling.choice = choice
             yield choice.chosen
