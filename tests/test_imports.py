@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "luthier"
@@ -34,10 +35,15 @@ ALLOWED: dict[str, set[str]] = {
 }
 LIGHT = {"", "chat", "registry", "cli"} | GROUND
 FILES = sorted(SOURCE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 MODULES = {
     ".".join(p.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__") for p in FILES
 }
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Every file of the house."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def name_of(path: Path) -> str:
@@ -60,7 +66,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def test_every_room_imports_only_what_the_table_allows() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         own = room(name_of(path))
         assert own in ALLOWED, f"{path}: the room {own!r} is not in the table"
         allowed = ALLOWED[own] | {own} | (set() if own in GROUND else GROUND)
@@ -70,7 +76,7 @@ def test_every_room_imports_only_what_the_table_allows() -> None:
 
 
 def test_no_circle_between_modules() -> None:
-    edges = {name_of(path): {m for m in imports(tree) if m in MODULES} for path, tree in TREES.items()}
+    edges = {name_of(path): {m for m in imports(tree) if m in MODULES} for path, tree in trees().items()}
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
@@ -85,7 +91,7 @@ def test_no_circle_between_modules() -> None:
 
 
 def test_light_rooms_do_not_import_torch_at_the_top() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if room(name_of(path)) not in LIGHT:
             continue
         assert isinstance(tree, ast.Module)
@@ -95,7 +101,7 @@ def test_light_rooms_do_not_import_torch_at_the_top() -> None:
 
 
 def test_nothing_reads_a_pickle() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         assert not {"pickle", "dill", "joblib", "shelve"} & {m.split(".")[0] for m in imports(tree)}, path
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
