@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported: half the time of an installation, and most never are.
+# Modules are compiled when they are first imported, and kept: half the time of an installation, and most never are.
 PIP := $(BIN)/pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE  # some containers set it, and every command would compile anew
 
 .PHONY: help demo test test-environment slow lint bench clean
 
